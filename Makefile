@@ -1,0 +1,113 @@
+# Relay. `make run` shows the first mail on its way, `make test` checks everything.
+# Needed: Linux, make and Python 3.11 or newer. `make help` lists the rest.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input -qq
+ARGS ?=
+
+# What is looked at, in this order, for a Python that is new enough (`make setup WITH=/path/to/python` names one).
+WITH ?=
+CANDIDATES := $(or $(WITH),python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3)
+
+.PHONY: help setup setup-dev run test lint lock bench bench-full clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# A stamp is a copy of the lock that was installed: the packages are touched again only when the lock has changed.
+setup: ## make .venv from requirements.txt
+	@$(make_venv)
+	$(call install,requirements.txt,$(VENV)/requirements.installed)
+
+setup-dev: setup
+	@$(call install,tests/requirements.txt,$(VENV)/tests-requirements.installed)
+
+run: setup ## start everything and send the first mail (ARGS="--port 8001")
+	@exec $(PYTHON) manage.py quickstart $(ARGS)
+
+test: setup-dev lint ## lint, types and all tests (ARGS="tests/mail -x")
+	@$(find_chromium)
+	exec $(PYTHON) -m pytest "$$@" $(ARGS)
+
+lint: setup-dev ## ruff and mypy
+	@$(PYTHON) -m ruff check --quiet .
+	$(PYTHON) -m mypy --no-error-summary .
+	echo "ruff and mypy: nothing to complain about."
+
+lock: setup-dev ## pin requirements.txt and tests/requirements.txt anew from pyproject.toml
+	@lock="$(PYTHON) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $(ARGS) pyproject.toml"
+	export UV_CUSTOM_COMPILE_COMMAND="make lock"
+	$$lock -o requirements.txt
+	$$lock --extra dev --constraint requirements.txt -o tests/requirements.txt
+
+bench: setup ## the quick benchmarks (under three minutes)
+	@exec $(PYTHON) manage.py bench quick $(ARGS)
+
+bench-full: setup ## the benchmarks that take longer
+	@exec $(PYTHON) manage.py bench full $(ARGS)
+
+clean: ## remove .venv and caches (.relay, your data, stays)
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .relay-static
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# --- The steps, as shell -----------------------------------------------------------------------------------------
+
+# The first candidate that is new enough makes the venv. Debian splits ensurepip off into python3-venv.
+define make_venv
+new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+can_make_venv() { "$$1" -c 'import ensurepip, venv' 2>/dev/null; }
+find_python() {
+    for python in $(CANDIDATES); do if new_enough "$$python" && can_make_venv "$$python"; then echo "$$python"; return; fi; done
+    for python in $(CANDIDATES); do if new_enough "$$python"; then echo "$$python"; return; fi; done
+}
+if ! { new_enough $(PYTHON) && $(PYTHON) -c 'import pip' 2>/dev/null; }; then
+    python="$$(find_python)"
+    if [ -z "$$python" ]; then
+        echo "Relay needs Python 3.11 or newer, and none of these is: $(CANDIDATES)." >&2; exit 1
+    fi
+    if ! can_make_venv "$$python" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        $(call apt_install,python3-venv)
+    fi
+    if ! can_make_venv "$$python"; then
+        echo "$$python cannot make a virtual environment: install the package python3-venv and try again." >&2; exit 1
+    fi
+    echo "Making $(VENV) with $$("$$python" --version) …"
+    "$$python" -m venv --clear $(VENV)
+fi
+endef
+
+# A failure is not the end: the caller looks whether the program is there.
+define apt_install
+echo "Installing $(1) …"
+{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(1); } >/dev/null 2>&1 </dev/null || true
+endef
+
+# $(1) the lock, $(2) its stamp.
+define install
+if ! cmp -s $(1) $(2); then
+    echo "Installing the packages of $(1) …"
+    $(PIP) install --require-hashes --no-deps -r $(1)
+    cp $(1) $(2)
+fi
+endef
+
+# The browser tests need Chromium. Continuous integration (CI=true) may not leave them out.
+define find_chromium
+has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! has_chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    $(call apt_install,chromium)
+fi
+set --
+if ! has_chromium >/dev/null; then
+    if [ "$${CI:-}" = true ]; then echo "Chromium is missing, and CI=true leaves no test out." >&2; exit 1; fi
+    echo "Chromium is not installed: the tests marked \"browser\" are left out."
+    set -- -m "not browser"
+fi
+endef
