@@ -1,0 +1,1 @@
+"""Shared floor: sockets, DNS and SMTP without the ORM."""
