@@ -1,0 +1,19 @@
+"""Tables of the projects floor."""
+
+from projects.models.api_key import ApiKey
+from projects.models.domain import DkimKey, Domain, DomainStatus
+from projects.models.event import Event, EventOutbox, FeedPosition
+from projects.models.project import Membership, Project, SendType
+
+__all__ = [
+    "ApiKey",
+    "DkimKey",
+    "Domain",
+    "DomainStatus",
+    "Event",
+    "EventOutbox",
+    "FeedPosition",
+    "Membership",
+    "Project",
+    "SendType",
+]

@@ -1,0 +1,49 @@
+"""Projects and who belongs to them."""
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class SendType(models.TextChoices):
+    """What a project sends; it decides the default queue."""
+
+    TRANSACTIONAL = "transactional"
+    DISTRIBUTIONAL = "distributional"
+
+
+class Project(models.Model):
+    """A tenant: domains, keys, sends and events belong to exactly one."""
+
+    name = models.CharField(max_length=255)
+    send_type = models.CharField(max_length=16, choices=SendType.choices)
+    is_system = models.BooleanField(default=False, help_text="Owns the instance domain and sends Relay's own notices.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("is_system",), condition=models.Q(is_system=True), name="one_system_project"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A person's scopes in a project (the contract's ProjectUser)."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    scopes = ArrayField(models.CharField(max_length=32), default=list)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(fields=("project", "user"), name="membership_project_user"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.project}"

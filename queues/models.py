@@ -1,0 +1,20 @@
+"""Queues: a class of mail and the source IPs that carry it."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Queue(models.Model):
+    """Mail of one class; the two default queues are named after a project's send type."""
+
+    name = models.CharField(max_length=64, unique=True)
+    is_default = models.BooleanField(default=False)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    pause_reason = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,121 @@
+"""Readers of single settings: each returns a checked value or refuses to start with a sentence that names the setting."""
+
+import base64
+import hashlib
+import ipaddress
+import json
+import re
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+SECRET_MIN_LENGTH = 32  # characters: 16 random bytes in hexadecimal, the least that is worth guessing against
+DOMAIN_PATTERN = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z")
+UNCONFIGURED_SECRET = "unconfigured-secret-of-commands-that-store-nothing"  # noqa: S105 — never used to store anything
+
+Endpoint = tuple[str, int]
+
+
+def read_secrets(env: environ.Env, required: bool) -> list[str]:
+    """APP_SECRET, then the older ones of APP_SECRETS_OLD (comma-separated), for reading only."""
+    secret = env.str("APP_SECRET", default="")
+    if not secret:
+        if required:
+            raise ImproperlyConfigured("APP_SECRET is not set. Make one with: openssl rand -base64 32")
+        return [UNCONFIGURED_SECRET]
+    if len(secret) < SECRET_MIN_LENGTH:
+        raise ImproperlyConfigured(f"APP_SECRET has {len(secret)} characters; it needs at least {SECRET_MIN_LENGTH}.")
+    return [secret, *(old for old in env.list("APP_SECRETS_OLD", default=[]) if old)]
+
+
+def derived_secret(secret: str) -> str:
+    """Django's SECRET_KEY: derived, so that sessions and stored secrets do not share a key."""
+    return base64.b64encode(hashlib.sha256(b"relay django\0" + secret.encode()).digest()).decode()
+
+
+def read_positive(env: environ.Env, name: str, default: int, minimum: int = 1, maximum: int = 2**40) -> int:
+    """A whole number within its bounds."""
+    raw = env.str(name, default=str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {raw!r}.") from None
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(f"{name} must be between {minimum} and {maximum}, not {value}.")
+    return value
+
+
+def read_domain(env: environ.Env, name: str, default: str) -> str:
+    """A domain name in lower case."""
+    value: str = env.str(name, default=default).strip().lower().rstrip(".")
+    if not DOMAIN_PATTERN.match(value):
+        raise ImproperlyConfigured(f"{name} must be a domain name such as mail.example.com, not {value!r}.")
+    return value
+
+
+def read_web_url(env: environ.Env, name: str, default: str) -> str:
+    """An http(s) origin without a path, a trailing slash or a password."""
+    value: str = env.str(name, default=default).rstrip("/")
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.username:
+        raise ImproperlyConfigured(f"{name} must look like https://relay.example.com, not {value!r}.")
+    return value
+
+
+def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
+    """`host:port`, `[v6]:port` or, with a default port, a bare host; raises ValueError."""
+    match = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d+))?|([^:\s]+)(?::(\d+))?|([0-9a-fA-F:]+)", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not host:port")
+    host = match[1] or match[3] or match[5]
+    port = int(match[2] or match[4] or default_port or 0)
+    if not 0 < port <= 65535:
+        raise ValueError(f"{text!r} has no valid port")
+    return host, port
+
+
+def read_endpoint(env: environ.Env, name: str, default: str) -> Endpoint:
+    """One address to listen on or to talk to."""
+    raw = env.str(name, default=default)
+    try:
+        return parse_endpoint(raw)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be an address and a port such as 127.0.0.1:8000, not {raw!r}."
+        ) from None
+
+
+def read_addresses(env: environ.Env, name: str, default_port: int) -> list[Endpoint]:
+    """A comma-separated list of IP addresses, each with an optional port."""
+    found = []
+    for raw in env.list(name, default=[]):
+        try:
+            host, port = parse_endpoint(raw, default_port)
+            found.append((str(ipaddress.ip_address(host)), port))
+        except ValueError:
+            raise ImproperlyConfigured(f"{name} must list IP addresses such as 192.0.2.53:53, not {raw!r}.") from None
+    return found
+
+
+def read_networks(env: environ.Env, name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A comma-separated list of addresses and networks."""
+    networks = []
+    for raw in env.list(name, default=[]):
+        try:
+            networks.append(ipaddress.ip_network(raw.strip(), strict=False))
+        except ValueError:
+            raise ImproperlyConfigured(f"{name} must list addresses or networks (10.0.0.0/8), not {raw!r}.") from None
+    return networks
+
+
+def read_routes(env: environ.Env, name: str) -> dict[str, str]:
+    """A JSON object: domain (or `*` for all) → `host:port`."""
+    raw = env.str(name, default="{}")
+    try:
+        table = json.loads(raw)
+        return {str(domain).lower(): "{}:{}".format(*parse_endpoint(target)) for domain, target in table.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise ImproperlyConfigured(
+            f'{name} must be JSON such as {{"example.com": "192.0.2.1:25"}}, not {raw!r}.'
+        ) from None

@@ -1,0 +1,277 @@
+"""All settings, read from the environment.
+
+Order: the environment, then the file named by RELAY_ENV_FILE (default `.env` beside manage.py), then, when neither names
+a database or a secret, `.relay/env` that `manage.py quickstart` wrote. A nonsense value refuses to start with a sentence.
+docs/settings.md lists every name.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from relay_project.configuration import (
+    derived_secret,
+    read_addresses,
+    read_domain,
+    read_endpoint,
+    read_networks,
+    read_positive,
+    read_routes,
+    read_secrets,
+    read_web_url,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+RELAY_HOME = Path(os.environ.get("RELAY_HOME", BASE_DIR / ".relay"))
+
+env = environ.Env()
+environ.Env.read_env(os.environ.get("RELAY_ENV_FILE", BASE_DIR / ".env"))
+if "DATABASE_URL" not in os.environ and "APP_SECRET" not in os.environ:
+    environ.Env.read_env(RELAY_HOME / "env")
+
+# Commands that need neither a database nor secrets run without configuration (quickstart makes its own).
+UNCONFIGURED_COMMANDS = {"quickstart", "help", "--help", "version", "--version", "collectstatic", "makemigrations"}
+_unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "mypy" in sys.argv[0]
+
+# --- What an operator must say -------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+APP_SECRETS = read_secrets(env, required=not _unconfigured)
+SECRET_KEY = derived_secret(APP_SECRETS[0])
+SECRET_KEY_FALLBACKS = [derived_secret(old) for old in APP_SECRETS[1:]]
+WEB_URL = read_web_url(env, "WEB_URL", default="http://127.0.0.1:8000")
+INSTANCE_DOMAIN = read_domain(env, "INSTANCE_DOMAIN", default="relay.test")
+LOG_LEVEL = env.str("LOG_LEVEL", default="info").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    raise ImproperlyConfigured("LOG_LEVEL must be one of debug, info, warning, error, critical.")
+
+if "DATABASE_URL" not in os.environ and not _unconfigured:
+    raise ImproperlyConfigured(
+        "DATABASE_URL is not set. Give one (postgresql://user:password@host:5432/relay), or run `manage.py quickstart`."
+    )
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL", default="postgresql://relay@127.0.0.1/relay")
+}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL must start with postgresql://: Relay runs on PostgreSQL only.")
+DATABASES["default"]["CONN_MAX_AGE"] = None  # persistent: a connection costs more than a request
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# TLS to the database is the operator's choice by ?sslmode= in the URL (lesson S5); nothing here turns it off.
+DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "relay"
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)
+
+# --- Mail ----------------------------------------------------------------------------------------------------------
+
+PRODUCT_NAME = "Relay"
+DNS_RESOLVERS = read_addresses(env, "DNS_RESOLVERS", default_port=53)  # empty: the system's
+OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximum=65535)
+SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
+SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")
+SANDBOX_DNS = read_endpoint(env, "SANDBOX_DNS", default="127.0.0.1:5354")
+SANDBOX_INTERNET = env.bool("SANDBOX_INTERNET", default=False)  # the sandbox stands in for the whole internet
+# domain → host:port that its mail goes to instead of asking DNS; the simulator domain always goes to the sandbox.
+SMTP_ROUTES = {SIMULATOR_DOMAIN: "{}:{}".format(*SANDBOX_SMTP), **read_routes(env, "SMTP_ROUTES")}
+SOURCE_IPS = env.list("SOURCE_IPS", default=[])  # empty: the host's public addresses; "public=bind" behind NAT
+SERVER_NAME = env.str("SERVER_NAME", default="")  # empty: the host name
+SENDER_PROCESSES = read_positive(
+    env, "SENDER_PROCESSES", default=0, minimum=0, maximum=64
+)  # 0: cores, at most one an IP
+IN_FLIGHT_ROWS = read_positive(env, "IN_FLIGHT_ROWS", default=400, maximum=10_000)  # mails a sender holds at once
+IN_FLIGHT_BYTES = read_positive(env, "IN_FLIGHT_BYTES", default=64 * 1024 * 1024)
+SITE_CONNECTIONS = read_positive(env, "SITE_CONNECTIONS", default=10, maximum=200)  # per source IP and site
+CONVERSATION_SECONDS = read_positive(
+    env, "CONVERSATION_SECONDS", default=300
+)  # overall deadline, counts from the claim
+RETRY_MINUTES = [int(m) for m in env.list("RETRY_MINUTES", default=["15", "60", "120", "240", "480", "960"])]
+LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
+
+MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
+MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 1024)
+PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
+
+# --- Processes -----------------------------------------------------------------------------------------------------
+
+WEB_BIND = read_endpoint(env, "WEB_BIND", default="127.0.0.1:8000")
+WEB_WORKERS = read_positive(env, "WEB_WORKERS", default=2, maximum=64)
+WEB_THREADS = read_positive(env, "WEB_THREADS", default=8, maximum=256)
+# Where each process answers /health, /ready and /metrics: loopback unless the operator says otherwise (lesson S1).
+PROBES = {
+    "web": read_endpoint(env, "PROBE_WEB", default="127.0.0.1:9101"),
+    "senders": read_endpoint(env, "PROBE_SENDERS", default="127.0.0.1:9102"),
+    "webhooks": read_endpoint(env, "PROBE_WEBHOOKS", default="127.0.0.1:9103"),
+    "housekeeping": read_endpoint(env, "PROBE_HOUSEKEEPING", default="127.0.0.1:9104"),
+    "sandbox": read_endpoint(env, "PROBE_SANDBOX", default="127.0.0.1:9105"),
+}
+TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES")  # default: none (lesson S4)
+SHUTDOWN_SECONDS = read_positive(env, "SHUTDOWN_SECONDS", default=20)
+
+# --- Sign-in -------------------------------------------------------------------------------------------------------
+
+OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="").rstrip("/")
+OIDC_RP_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
+OIDC_RP_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="")
+OIDC_ENABLED = bool(OIDC_ISSUER_URL)
+if OIDC_ENABLED and not (OIDC_RP_CLIENT_ID and OIDC_RP_CLIENT_SECRET):
+    raise ImproperlyConfigured("OIDC_ISSUER_URL is set: OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are needed beside it.")
+OIDC_FIRST_USER_IS_STAFF = env.bool("OIDC_FIRST_USER_IS_STAFF", default=False)  # lesson S8
+OIDC_CLOCK_LEEWAY_SECONDS = read_positive(env, "OIDC_CLOCK_LEEWAY_SECONDS", default=60, minimum=0, maximum=600)
+OIDC_RP_SCOPES = "openid profile email"
+OIDC_RP_SIGN_ALGO = env.str("OIDC_SIGN_ALGO", default="RS256")
+OIDC_USE_PKCE = True
+OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
+OIDC_TIMEOUT = 10
+OIDC_VERIFY_SSL = True
+OIDC_VERIFY_KID = env.bool("OIDC_VERIFY_KID", default=True)
+OIDC_CALLBACK_CLASS = "accounts.oidc.CallbackView"
+OIDC_STORE_ID_TOKEN = True
+OIDC_REDIRECT_ALLOWED_HOSTS: list[str] = []
+LOCAL_SIGN_IN = env.bool("LOCAL_SIGN_IN", default=not OIDC_ENABLED)
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.oidc.Backend"] if OIDC_ENABLED else []
+AUTHENTICATION_BACKENDS += ["accounts.sign_in.PasswordBackend"]
+LOGIN_URL = "/sign-in"
+LOGIN_REDIRECT_URL = "/console/"
+LOGOUT_REDIRECT_URL = "/sign-in"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- Django --------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "relay_project.admin_site.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_htmx",
+    "rest_framework",
+    "procrastinate.contrib.django",
+    "relay_project",
+    "accounts",
+    "projects",
+    "queues",
+    "ips",
+    "sending",
+    "webhooks",
+]
+MIDDLEWARE = [
+    "relay_project.web.proxies.TrustedProxies",
+    "django.middleware.security.SecurityMiddleware",
+    "relay_project.web.requests.RequestLog",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "relay_project.urls"
+WSGI_APPLICATION = "relay_project.wsgi.application"
+ASGI_APPLICATION = "relay_project.asgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"  # 64 bit everywhere (lesson P10)
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = (
+    BASE_DIR / ".relay-static" if "RELAY_STATIC_ROOT" not in os.environ else Path(os.environ["RELAY_STATIC_ROOT"])
+)
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # a checkout serves without collectstatic; the image collects at build time
+WHITENOISE_KEEP_ONLY_HASHED_FILES = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024  # the API refuses by its own limits before it reads (sending.api)
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+_secure = WEB_URL.startswith("https://")
+ALLOWED_HOSTS = [
+    urlsplit(WEB_URL).hostname or "localhost",
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    *env.list("ALLOWED_HOSTS", default=[]),
+]
+CSRF_TRUSTED_ORIGINS = [WEB_URL]
+SESSION_COOKIE_NAME = "relay_session"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
+X_FRAME_OPTIONS = "SAMEORIGIN"
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin"],  # unfold's Alpine needs unsafe-eval; the admin sets its own policy
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [SELF],
+    },
+}
+
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="sending.email_backend.SystemProject")
+DEFAULT_FROM_EMAIL = f"relay@{INSTANCE_DOMAIN}"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ConsoleAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["relay_project.web.json.OrjsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["relay_project.web.json.OrjsonParser", "rest_framework.parsers.FormParser"],
+    "EXCEPTION_HANDLER": "relay_project.web.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "relay_project.web.json.JsonAlways",
+}
+
+PROCRASTINATE_ON_APP_READY = None
+PROCRASTINATE_IMPORT_PATHS = ["relay_project.jobs"]
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
+
+LOGGING_CONFIG = "relay_project.logs.configure"
+LOGGING: dict[str, Any] = {"level": LOG_LEVEL, "human": sys.stderr.isatty()}
+
+SILENCED_SYSTEM_CHECKS = ["security.W003"]
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Relay staff",
+    "SITE_HEADER": "Relay",
+    "SITE_SUBHEADER": "Staff admin",
+    "SITE_URL": "/console/",
+    "DASHBOARD_CALLBACK": "relay_project.admin_site.dashboard",
+}

@@ -1,0 +1,55 @@
+"""What asks to be sent: one value object for the API, SMTP submission, notices and batches alike.
+
+Surfaces check shapes and build it; accept() checks the rules.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from relay_project.mail.mime import Attachment, NamedAddress
+from sending.models import RecipientType
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRecipient:
+    """One address as it was asked for."""
+
+    type: RecipientType
+    address: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """One message. Addresses are checked (mail.address) but not yet normalised; header names and values are checked."""
+
+    from_: NamedAddress
+    recipients: tuple[RequestedRecipient, ...]
+    subject: str | None = None
+    body_html: str | None = None
+    body_text: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    send_after: datetime | None = None
+    idempotency_key: str | None = None
+    fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What accept() answers. `replayed`: the idempotency key had been used with the same body."""
+
+    send_id: int
+    message_id: str  # without angle brackets
+    replayed: bool = False
+    suppressed: tuple[str, ...] = field(default=())
+
+
+class Refused(ValueError):
+    """The request breaks a rule. `status` is the contract's, `field` the body's property where one is to blame."""
+
+    def __init__(self, message: str, status: int = 400, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.field = field

@@ -1,0 +1,26 @@
+"""Tables of the sending floor."""
+
+from sending.models.attempt import Attempt, AttemptRecipient, AttemptStatus
+from sending.models.idempotency import IdempotencyRecord
+from sending.models.sandbox import SandboxMessage
+from sending.models.send import Content, Recipient, RecipientStatus, RecipientType, Send, Signature
+from sending.models.suppression import Suppression, SuppressionReason
+from sending.models.waiting import Phase, Waiting
+
+__all__ = [
+    "Attempt",
+    "AttemptRecipient",
+    "AttemptStatus",
+    "Content",
+    "IdempotencyRecord",
+    "Phase",
+    "Recipient",
+    "RecipientStatus",
+    "RecipientType",
+    "SandboxMessage",
+    "Send",
+    "Signature",
+    "Suppression",
+    "SuppressionReason",
+    "Waiting",
+]

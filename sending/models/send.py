@@ -1,0 +1,118 @@
+"""What was accepted: the send, its recipients, its content, its signatures. Partitioned by day.
+
+References carry no database constraint: partitions are dropped whole, and no query here goes without a range of ids.
+Reverse managers are not used for that reason.
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from projects.models import Domain, Project
+from queues.models import Queue
+
+
+class RecipientStatus(models.TextChoices):
+    """Where a recipient stands. `accepted` means: the next hop said 250. `cancelled` is our one addition."""
+
+    QUEUED = "queued"
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    SUPPRESSED = "suppressed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+WAITING_STATUSES = (RecipientStatus.QUEUED, RecipientStatus.DEFERRED)
+
+
+class RecipientType(models.TextChoices):
+    """The header an address stands in."""
+
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+
+
+class Content(models.Model):
+    """The parts as they were given, once; several sends may share them. Attachments: what[i] describes body[i]."""
+
+    project_id = models.BigIntegerField()
+    body_html = models.TextField(null=True)  # noqa: DJ001 — absent and empty differ
+    body_text = models.TextField(null=True)  # noqa: DJ001
+    headers = models.JSONField(default=list, help_text="[[name, value], …] in the order given.")
+    attachments = models.JSONField(default=list, help_text="[{name, content_type, content_id}, …]")
+    attachment_bodies = ArrayField(models.BinaryField(), default=list)
+
+    class Meta:
+        verbose_name_plural = "contents"
+
+    def __str__(self) -> str:
+        return f"content {self.pk}"
+
+
+class Send(models.Model):
+    """One accepted message. Its bytes are a pure function of what is stored here and in its content."""
+
+    uuid = models.UUIDField(help_text="UUIDv7 that carries the id; no index, see relay_project.db.ids.")
+    project = models.ForeignKey(
+        Project, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    queue = models.ForeignKey(Queue, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False)
+    domain = models.ForeignKey(
+        Domain, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    content = models.ForeignKey(
+        Content, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    from_address = models.CharField(max_length=254)
+    from_name = models.CharField(max_length=998, null=True)  # noqa: DJ001 — null in the contract
+    subject = models.TextField(null=True)  # noqa: DJ001 — null in the contract
+    size_bytes = models.IntegerField(help_text="Exact length before signing.")
+    message_date = models.DateTimeField(help_text="Date header and DKIM t=: the later of accept and send_after.")
+    writer_version = models.SmallIntegerField(help_text="Which writer composes it (relay_project.mail.mime).")
+    mailer = models.CharField(max_length=128, help_text="X-Mailer as it stood at accept.")
+    instance_domain = models.CharField(max_length=253, help_text="Signs second; names the return path.")
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("project", "id"), name="send_project"),)
+
+    def __str__(self) -> str:
+        return str(self.uuid)
+
+
+class Recipient(models.Model):
+    """One address of a send. Its id lies between the send's id and an hour later."""
+
+    send = models.ForeignKey(Send, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False)
+    project_id = models.BigIntegerField()
+    position = models.SmallIntegerField()
+    type = models.CharField(max_length=3, choices=RecipientType.choices)
+    address = models.CharField(max_length=254)
+    name = models.CharField(max_length=998, default="")
+    status = models.CharField(max_length=12, choices=RecipientStatus.choices)
+    try_count = models.SmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("id",)
+        indexes = (
+            models.Index(fields=("send",), name="recipient_send"),
+            models.Index(fields=("project_id", "status", "id"), name="recipient_status"),
+        )
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Signature(models.Model):
+    """The DKIM-Signature lines as sent, kept from the first settle on and reused by retries."""
+
+    send = models.OneToOneField(
+        Send, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", primary_key=True
+    )
+    header_lines = models.BinaryField(help_text="CRLF-terminated; they stand before the composed message.")
+
+    def __str__(self) -> str:
+        return f"signature of send {self.send_id}"

@@ -1,0 +1,63 @@
+"""What waits: one narrow row per recipient that is not final, deleted when it is. Not partitioned.
+
+Its indexes are as small as the backlog, so the cost of a claim does not grow with history. No foreign keys: the hot path
+joins nothing.
+"""
+
+from django.db import models
+
+
+class Phase(models.IntegerChoices):
+    """What is claimable apart from what is not: each has its own partial index."""
+
+    DUE = 0  # claimable now
+    LATER = 1  # a retry's time, or in flight until the lease's end
+    HELD = 2  # hangs on a held site
+
+
+class Waiting(models.Model):
+    """The ledger: due, or in flight with a lease, or held with a next slot; never none of them."""
+
+    recipient_id = models.BigIntegerField(primary_key=True)
+    send_id = models.BigIntegerField()
+    project_id = models.BigIntegerField()
+    queue_id = models.BigIntegerField()
+    lane = models.BigIntegerField(help_text="The queue's id, or minus the source IP's once it is sticky.")
+    priority = models.SmallIntegerField(default=0, help_text="Lower leaves first.")
+    domain = models.CharField(max_length=253)
+    size_bytes = models.IntegerField()
+    phase = models.SmallIntegerField(choices=Phase.choices, default=Phase.DUE)
+    due_at = models.DateTimeField()
+    tries = models.SmallIntegerField(default=0, help_text="Attempts that were dialled, and lost ones.")
+    lost = models.SmallIntegerField(default=0, help_text="Leases that ran out.")
+    source_ip_id = models.BigIntegerField(
+        null=True, blank=True, help_text="Sticky: retries stay on their IP (greylisting)."
+    )
+    attempt_id = models.BigIntegerField(null=True, blank=True)
+    sender_id = models.BigIntegerField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    held_site_id = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        indexes = (
+            models.Index(
+                fields=("lane", "priority", "project_id", "due_at", "recipient_id"),
+                condition=models.Q(phase=0),
+                name="waiting_due",
+            ),
+            models.Index(fields=("due_at",), condition=models.Q(phase=1), name="waiting_later"),
+            models.Index(
+                fields=("held_site_id", "project_id", "due_at"), condition=models.Q(phase=2), name="waiting_held"
+            ),
+            models.Index(fields=("send_id",), name="waiting_send"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="waiting_in_flight_has_lease",
+                condition=models.Q(attempt_id__isnull=True, lease_until__isnull=True, sender_id__isnull=True)
+                | models.Q(attempt_id__isnull=False, lease_until__isnull=False, sender_id__isnull=False, phase=1),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"waiting {self.recipient_id}"
