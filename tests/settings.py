@@ -1,0 +1,12 @@
+"""The settings of a test run: the product's own, in an environment that does not depend on this machine's files."""
+
+import os
+
+from tests import database
+
+os.environ["RELAY_ENV_FILE"] = os.devnull  # a developer's .env does not reach the tests
+os.environ.setdefault("APP_SECRET", "a-secret-that-only-the-tests-of-this-checkout-know")
+if "DATABASE_URL" not in os.environ:
+    database.announce()
+
+from relay_project.settings import *  # noqa: E402, F403 - after the environment is set
