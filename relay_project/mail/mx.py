@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-MAX_SITE = 200  # characters of a site's name; a longer MX set is named by its digest, so that keys and labels stay short
+MAX_SITE = 200  # characters of a site's name; a longer MX set is named by its digest, so that keys stay short
 
 
 @dataclass(frozen=True, slots=True)

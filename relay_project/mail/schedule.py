@@ -25,7 +25,7 @@ class RetrySchedule:
             raise InvalidSchedule("a retry schedule needs positive waits and at least one try")
 
     def next_try(self, tries: int, now: datetime) -> datetime | None:
-        """Give the time of the next try after `tries` tries (≥ 1), or None when all are used and it is time to give up."""
+        """Give the time of the next try after `tries` tries (≥ 1), or None when all are used: give up."""
         if tries >= self.max_tries:
             return None
         return now + self.steps[min(max(tries, 1), len(self.steps)) - 1]

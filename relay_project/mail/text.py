@@ -2,7 +2,7 @@
 
 import re
 
-DEFAULT_LIMIT = 2000  # characters; a multi-line reply of ten full lines (RFC 5321 §4.5.3.1.5: 512 octets each) fits mostly
+DEFAULT_LIMIT = 2000  # characters; four reply lines of the greatest length (RFC 5321 §4.5.3.1.5: 512 octets)
 
 # PostgreSQL refuses NUL in text and lone surrogates in UTF-8; the other C0 controls only harm terminals and pages.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

@@ -51,7 +51,7 @@ def read_reverse_path(address_or_local: str, keys: ReversePathKeys) -> Token:
     """
     raw = _decode(address_or_local)
     ids, mac = raw[: 2 * ID_OCTETS], raw[2 * ID_OCTETS :]
-    if not any([hmac.compare_digest(mac, _mac(key, ids)) for key in keys]):
+    if not any(hmac.compare_digest(mac, _mac(key, ids)) for key in keys):
         raise ForgedToken("no key of the ring made this return path")
     return Token(int.from_bytes(ids[:ID_OCTETS], "big"), int.from_bytes(ids[ID_OCTETS:], "big"))
 
