@@ -1,0 +1,146 @@
+"""Deciding what a reply or a network failure means for the recipient: pure, and driven by bounce_rules.toml.
+
+Recipient, domain, content and infrastructure problems have different consequences: only the first two may suppress an
+address, and only where a row of the table says so.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
+from relay_project.mail.text import clean
+
+
+class Outcome(StrEnum):
+    """What happens next with the recipient."""
+
+    ACCEPTED = "accepted"  # the next hop said 250; it does not mean that the mail lies in an inbox
+    DEFERRED = "deferred"  # try again by the schedule
+    BOUNCED = "bounced"  # final
+
+
+class Category(StrEnum):
+    """Whose problem it is."""
+
+    ACCEPTED = "accepted"
+    RECIPIENT = "recipient"  # the mailbox: unknown, disabled, full
+    DOMAIN = "domain"  # the recipient's domain or its mail system
+    CONTENT = "content"  # this message: spam, size, format
+    INFRASTRUCTURE = "infrastructure"  # we: source IP, authentication, rate, protocol
+    TEMPORARY = "temporary"  # nobody's; it passes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision; `rule` is the id of the row that made it."""
+
+    outcome: Outcome
+    category: Category
+    suppress: bool
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table; an empty condition holds for every reply."""
+
+    verdict: Verdict
+    source: str
+    stages: frozenset[Stage]
+    codes: tuple[str, ...]
+    enhanced: frozenset[str]
+    text: re.Pattern[str] | None
+
+    def matches(self, stage: Stage, code: str, enhanced: str, text: str) -> bool:
+        """Whether every condition holds; `enhanced` is subject and detail without the class, or `none`."""
+        return (
+            code.startswith(self.codes)
+            and (not self.stages or stage in self.stages)
+            and (not self.enhanced or enhanced in self.enhanced or f"{enhanced.partition('.')[0]}.*" in self.enhanced)
+            and (self.text is None or self.text.search(text) is not None)
+        )
+
+
+ACCEPTED = Verdict(Outcome.ACCEPTED, Category.ACCEPTED, False, "accepted")
+NULL_MX = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "null-mx")  # RFC 7505 §4.2; answered as 556 5.1.10
+UNEXPECTED = Verdict(Outcome.DEFERRED, Category.TEMPORARY, False, "unexpected-reply")
+# Stages at which 2xx means that the recipient, or the message for it, was taken. 251 and 252 are as good as 250
+# (RFC 5321 §4.2.3; lesson C5). A 2xx to the DATA command itself is none of these: no message was sent yet.
+_TAKING_STAGES = frozenset({Stage.RCPT, Stage.DATA_CLOSE})
+_LAST_STAGES = frozenset({Stage.DATA, Stage.DATA_CLOSE})
+
+# Replies quote addresses, and whoever chose them must not choose the row; linear, since texts are hostile.
+_ADDRESS = re.compile(r"<?[^\s<>@]{1,320}@[^\s<>@]{1,320}>?")
+
+
+def classify(stage: Stage, reply: Reply | None, failure: NetworkFailure | None = None, recipients: int = 1) -> Verdict:
+    """Decide for one recipient from the reply that ended its part of the conversation, or the failure that did.
+
+    A reply of 4xx or 5xx says more than a failure that came with it. After DATA one reply speaks for all `recipients`
+    of the transaction, so with several of them nobody is suppressed. Unknown is a deferral, unless the reply is 5xx.
+    Never raises.
+    """
+    if reply is not None and 400 <= reply.code <= 599:
+        verdict = _by_table(stage, reply)
+        return _spared(verdict) if recipients > 1 and stage in _LAST_STAGES else verdict
+    if failure is not None:
+        return _of_failure(failure)
+    if reply is not None and 250 <= reply.code <= 259 and stage in _TAKING_STAGES:
+        return ACCEPTED
+    return UNEXPECTED
+
+
+def _by_table(stage: Stage, reply: Reply) -> Verdict:
+    """Give the verdict of the first row that matches; the last rows match every 4xx and 5xx."""
+    code, text = str(reply.code), " ".join(_ADDRESS.sub("<>", clean(reply.text)).split())
+    enhanced = (reply.enhanced or "")[2:] if (reply.enhanced or "").startswith(f"{code[0]}.") else "none"
+    return next((rule.verdict for rule in RULES if rule.matches(stage, code, enhanced, text)), UNEXPECTED)
+
+
+def _spared(verdict: Verdict) -> Verdict:
+    """The same verdict without suppression."""
+    return Verdict(verdict.outcome, verdict.category, False, verdict.rule)
+
+
+def _of_failure(failure: NetworkFailure) -> Verdict:
+    """Network and DNS failures are deferrals, all but the one that is an answer (lessons C1, C2, C15)."""
+    if failure.kind is FailureKind.NULL_MX:
+        return NULL_MX
+    about_us = failure.kind in (FailureKind.TLS, FailureKind.PROTOCOL)
+    category = Category.INFRASTRUCTURE if about_us else Category.TEMPORARY
+    return Verdict(Outcome.DEFERRED, category, False, f"network-{failure.kind}")
+
+
+def _load_rules(path: Path) -> tuple[Rule, ...]:
+    """Read the table; a row without id, verdict or source is refused by its missing key."""
+    rows: Sequence[Mapping[str, object]] = tomllib.loads(path.read_text(encoding="utf-8"))["rule"]
+    return tuple(_rule(row) for row in rows)
+
+
+def _rule(row: Mapping[str, object]) -> Rule:
+    """Build one row."""
+    suppress = bool(row.get("suppress", False))
+    verdict = Verdict(Outcome(str(row["outcome"])), Category(str(row["category"])), suppress, str(row["id"]))
+    text = row.get("text")
+    return Rule(
+        verdict=verdict,
+        source=str(row["source"]),
+        stages=frozenset(Stage(stage) for stage in _strings(row.get("stages", []))),
+        codes=tuple(_strings(row["codes"])),
+        enhanced=frozenset(_strings(row.get("enhanced", []))),
+        text=re.compile(str(text), re.IGNORECASE) if text else None,
+    )
+
+
+def _strings(value: object) -> list[str]:
+    """A list of strings, or a TypeError while the table is loaded."""
+    if not isinstance(value, list):
+        raise TypeError("a condition of a rule is a list")
+    return [str(item) for item in value]
+
+
+RULES = _load_rules(Path(__file__).with_name("bounce_rules.toml"))
