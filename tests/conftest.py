@@ -1,7 +1,5 @@
 """Fixtures of the whole suite."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests import database
@@ -19,7 +17,6 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Have a server running before the test database is made (pytest-django asks this fixture first)."""
     database.ensure_running()
-    yield

@@ -1,7 +1,7 @@
 """The PostgreSQL of a test run: one server, started when the first test wants a database, gone at the end.
 
-Its address is known before it runs, so that settings can name it; the pure rings never start it. Workers of pytest-xdist
-share their controller's: they find its DATABASE_URL in the environment.
+Its address is known before it runs, so that settings can name it; the pure rings never start it. Workers of
+pytest-xdist share their controller's: they find its DATABASE_URL in the environment.
 """
 
 import atexit

@@ -9,4 +9,4 @@ os.environ.setdefault("APP_SECRET", "a-secret-that-only-the-tests-of-this-checko
 if "DATABASE_URL" not in os.environ:
     database.announce()
 
-from relay_project.settings import *  # noqa: E402, F403 - after the environment is set
+from relay_project.settings import *  # noqa: F403 - after the environment is set

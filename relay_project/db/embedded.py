@@ -194,15 +194,8 @@ class EmbeddedPostgres:
         locale = ["--locale=C.UTF-8"]
         if binaries.major >= BUILTIN_LOCALE_SINCE:
             locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        security: list[str | Path] = [
-            "-U",
-            ROLE,
-            "--pwfile",
-            staging / "password",
-            "-A",
-            "scram-sha-256",
-            "--data-checksums",
-        ]
+        password_file = staging / "password"
+        security = ["-U", ROLE, f"--pwfile={password_file}", "-A", "scram-sha-256", "--data-checksums"]
         options = ["--encoding=UTF8", *locale, "--no-instructions"]
         done = self.account.run([binaries.folder / "initdb", "-D", staging / "data", *security, *options])
         if done.returncode != 0:
@@ -317,7 +310,7 @@ def _reachable(data: Path, account: Account) -> Path:
     """Return `data`, or its place under STATE_FOLDER when only root can enter the folders above it."""
     if account.ids is None:
         return data
-    existing = next(folder for folder in data.parents if folder.exists())
+    existing = next(folder for folder in data.parents if folder.is_dir())
     return data if account.can_enter(existing) else _state_of(data)
 
 
@@ -342,7 +335,7 @@ def _major_of(data: Path) -> int | None:
     """Return the major version that made the data folder, None when there is none yet."""
     try:
         return leading_number((data / "PG_VERSION").read_text().strip().split(".")[0])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise EmbeddedPostgresError(

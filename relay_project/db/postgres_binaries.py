@@ -149,26 +149,31 @@ def _usable(folder: Path, account: Account) -> Binaries:
 
 
 def _version_of(folder: Path, account: Account) -> str:
-    """Run `postgres --version`, which also proves that the loader finds every library."""
-    program = folder / "postgres"
-    try:
-        done = account.run([program, "--version"])
-    except OSError as error:
-        raise EmbeddedPostgresError(f"{program} does not run on this machine ({error.strerror})") from error
-    if "GLIBC_" in done.stderr:
-        raise EmbeddedPostgresError(f"{program} needs a newer C library (glibc) than this machine's")
-    match = re.search(r"\(PostgreSQL\) (\S+)", done.stdout)
-    if match is None:
-        raise EmbeddedPostgresError(f"{program} does not run on this machine ({done.stderr.strip()[:200]})")
-    return match[1]
+    """Ask both programs for their version, which also proves that the loader finds every library."""
+    version = ""
+    for program in (folder / "initdb", folder / "postgres"):
+        try:
+            done = account.run([program, "--version"])
+        except OSError as error:
+            raise EmbeddedPostgresError(f"{program} does not run on this machine ({error.strerror})") from error
+        if "GLIBC_" in done.stderr:
+            raise EmbeddedPostgresError(f"{program} needs a newer C library (glibc) than this machine's")
+        match = re.search(r"\(PostgreSQL\) (\S+)", done.stdout)
+        if match is None:
+            raise EmbeddedPostgresError(f"{program} does not run on this machine ({done.stderr.strip()[:200]})")
+        version = match[1]
+    return version
 
 
 def _copy(folder: Path, version: str) -> Path:
     """Copy an installation to STATE_FOLDER once, readable by all, and return its bin folder.
 
     The name holds a digest of the server, so that clones share a copy and another build gets its own. The rename makes
-    it appear whole or not at all.
+    it appear whole or not at all. The wheel keeps libpq beside its package and finds it by a relative path, so the
+    copy keeps the names of the two folders above `bin`.
     """
+    prefix, package = folder.parent, folder.parent.parent
+    libraries = package.with_name(package.name + ".libs")
     try:
         digest = hashlib.sha256((folder / "postgres").read_bytes()).hexdigest()[:12]
         copy = STATE_FOLDER / f"postgresql-{version}-{digest}"
@@ -177,13 +182,15 @@ def _copy(folder: Path, version: str) -> Path:
             with tempfile.TemporaryDirectory(dir=STATE_FOLDER, prefix=".copy-") as staging:
                 whole = Path(staging, "whole")
                 for part in ("bin", "lib", "share"):
-                    shutil.copytree(folder.parent / part, whole / part)
+                    shutil.copytree(prefix / part, whole / package.name / prefix.name / part)
+                if libraries.exists():
+                    shutil.copytree(libraries, whole / libraries.name)
                 _make_readable(whole)
                 with contextlib.suppress(FileExistsError):
                     whole.rename(copy)
     except OSError as error:
-        raise EmbeddedPostgresError(f"{folder.parent} cannot be copied to {STATE_FOLDER} ({error.strerror})") from error
-    return copy / "bin"
+        raise EmbeddedPostgresError(f"{prefix} cannot be copied to {STATE_FOLDER} ({error.strerror})") from error
+    return copy / package.name / prefix.name / folder.name
 
 
 def _make_readable(tree: Path) -> None:
