@@ -3,6 +3,8 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
+from relay_project import checks  # noqa: F401 — registers them
+
 
 def _make_partitions(**_: object) -> None:
     from django.conf import settings  # noqa: PLC0415 — apps.py is imported before settings are complete

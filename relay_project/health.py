@@ -27,11 +27,11 @@ from typing import Any, Self
 import structlog
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
-from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import InterfaceError, load_backend
 from django.utils.module_loading import autodiscover_modules
 
 from relay_project import metrics
+from relay_project.db.migrate import missing_migrations
 from relay_project.db.partitions import WARNING_DAYS, days_ready
 from relay_project.mail.text import clean
 
@@ -145,8 +145,7 @@ def _database() -> HealthResult:
 
 @check("migrations")
 def _migrations() -> HealthResult:
-    executor = MigrationExecutor(connection)
-    missing = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    missing = missing_migrations()
     if missing:
         return failed(f"{len(missing)} migrations are not applied; run `manage.py migrate`.", missing=len(missing))
     return passed("all applied")
