@@ -23,6 +23,7 @@ from relay_project.configuration import (
     read_networks,
     read_positive,
     read_routes,
+    read_schedule,
     read_secrets,
     read_web_url,
 )
@@ -62,6 +63,7 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must start with postgresql://: Relay runs on PostgreSQL only.")
 DATABASES["default"]["CONN_MAX_AGE"] = None  # persistent: a connection costs more than a request
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")  # past a transaction pooler; for session locks
 # TLS to the database is the operator's choice by ?sslmode= in the URL (lesson S5); nothing here turns it off.
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "relay"
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)
@@ -69,6 +71,7 @@ DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)
 # --- Mail ----------------------------------------------------------------------------------------------------------
 
 PRODUCT_NAME = "Relay"
+VERSION = "0.1.0"
 DNS_RESOLVERS = read_addresses(env, "DNS_RESOLVERS", default_port=53)  # empty: the system's
 OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximum=65535)
 SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
@@ -88,7 +91,8 @@ SITE_CONNECTIONS = read_positive(env, "SITE_CONNECTIONS", default=10, maximum=20
 CONVERSATION_SECONDS = read_positive(
     env, "CONVERSATION_SECONDS", default=300
 )  # overall deadline, counts from the claim
-RETRY_MINUTES = [int(m) for m in env.list("RETRY_MINUTES", default=["15", "60", "120", "240", "480", "960"])]
+RETRY_SCHEDULE = read_schedule(env, "RETRY_SCHEDULE", default="15m,1h,2h,4h,8h,16h")
+SITE_SHARE = read_positive(env, "SITE_SHARE", default=50, maximum=100)  # per cent of the allowance one site may take
 LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
 
 MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
@@ -254,7 +258,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ConsoleAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["relay_project.web.json.OrjsonRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["relay_project.web.json.OrjsonParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_PARSER_CLASSES": ["relay_project.web.json.OrjsonParser", "relay_project.web.json.FormParser"],
     "EXCEPTION_HANDLER": "relay_project.web.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "relay_project.web.json.JsonAlways",

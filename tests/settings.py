@@ -10,3 +10,5 @@ if "DATABASE_URL" not in os.environ:
     database.announce()
 
 from relay_project.settings import *  # noqa: F403 - after the environment is set
+
+STATIC_ROOT = None  # nothing is collected in a checkout; finders serve
