@@ -1,0 +1,52 @@
+"""Health of the way out: every queue has an address, and somebody serves the addresses."""
+
+from django.db import connection
+
+from relay_project.health import HealthResult, check, failed, passed
+
+SILENT_SECONDS = 15  # without a heartbeat (one a second); a restart of the database takes less
+
+_QUEUES = """
+SELECT q.name, q.is_default, count(i.id) FROM queues_queue q
+  LEFT JOIN ips_sourceip i ON i.queue_id = q.id AND i.is_enabled AND i.gone_at IS NULL
+ GROUP BY q.id ORDER BY q.id
+"""
+_SENDERS = """
+SELECT (SELECT count(*) FROM ips_sender WHERE heartbeat_at > clock_timestamp() - make_interval(secs => %(silent)s)),
+       (SELECT count(*) FROM ips_sourceip WHERE is_enabled AND gone_at IS NULL AND queue_id IS NOT NULL),
+       (SELECT count(*) FROM ips_sourceip i JOIN ips_sender s ON s.id = i.served_by_id
+         WHERE i.is_enabled AND i.gone_at IS NULL AND i.queue_id IS NOT NULL
+           AND s.heartbeat_at > clock_timestamp() - make_interval(secs => %(silent)s))
+"""
+
+
+@check("queue_ips", roles=("housekeeping",))
+def queue_ips() -> HealthResult:
+    """Every queue has a usable source IP; a default queue without one borrows the other's, which is said."""
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUES)
+        queues = cursor.fetchall()
+    data = {name: count for name, _, count in queues}
+    lendable = any(count for _, is_default, count in queues if is_default)
+    stuck = [name for name, is_default, count in queues if not count and not (is_default and lendable)]
+    if stuck:
+        detail = f"No usable source IP for {', '.join(stuck)}: its mail waits. Set SOURCE_IPS or assign an IP."
+        return failed(detail, ips=data)
+    borrowing = [name for name, _, count in queues if not count]
+    if borrowing:
+        return passed(f"{', '.join(borrowing)} has no source IP of its own and borrows one", ips=data)
+    return passed(f"{sum(data.values())} source IPs for {len(data)} queues", ips=data)
+
+
+@check("senders", roles=("housekeeping",))
+def senders() -> HealthResult:
+    """At least one sender lives, and every usable source IP is served."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SENDERS, {"silent": SILENT_SECONDS})
+        alive, usable, served = cursor.fetchone()
+    data = {"senders": alive, "usable_ips": usable, "served_ips": served}
+    if not alive:
+        return failed("No sender is running, so mail waits: start run_senders.", **data)
+    if served < usable:
+        return failed(f"{usable - served} of {usable} source IPs are served by no sender.", **data)
+    return passed(f"{alive} senders serve {served} source IPs", **data)
