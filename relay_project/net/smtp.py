@@ -1,10 +1,19 @@
-"""Our SMTP client: one connection, many transactions, pipelined where the server offers it (RFC 5321, RFC 2920)."""
+"""Our SMTP client: one connection, many transactions, pipelined where the server offers it (RFC 5321, RFC 2920).
+
+    connection = await SmtpConnection.open(Endpoint("mx.example.org", "192.0.2.1"), source=None, helo_name="a.example")
+    transaction = await connection.deliver(Envelope("alice@a.example", ("bob@example.org",)), message)
+    await connection.close()
+
+`open` raises ConversationFailed; `deliver` never raises for what the peer does, its results say everything.
+"""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
+from relay_project.mail.reply import FailureKind
 from relay_project.net.conversation import (
     ConversationFailed,
     Endpoint,
@@ -16,10 +25,12 @@ from relay_project.net.conversation import (
     TlsRequirement,
     Transaction,
 )
-
-DEFAULT_TIMEOUTS = Timeouts()
+from relay_project.net.smtp_open import Opening
+from relay_project.net.smtp_transaction import Abilities, Conversation
+from relay_project.net.smtp_wire import Wire
 
 __all__ = [
+    "DEFAULT_TIMEOUTS",
     "ConversationFailed",
     "Endpoint",
     "Envelope",
@@ -32,16 +43,27 @@ __all__ = [
     "Transaction",
 ]
 
+DEFAULT_TIMEOUTS = Timeouts()
+
 
 class SmtpConnection:
     """An open connection; `open` makes one, `deliver` carries one mail at a time, `close` says QUIT."""
 
-    endpoint: Endpoint
-    source: str | None
-    opening_steps: tuple[Step, ...]  # dial, hello, starttls, hello
-    extensions: Mapping[str, str]  # EHLO keyword (upper case) -> parameters
-    tls: TlsInfo | None
-    deliveries: int  # transactions begun on this connection
+    def __init__(self, opening: Opening, wire: Wire, opened_at: datetime) -> None:
+        self.endpoint: Endpoint = opening.endpoint
+        self.source: str | None = opening.source
+        self.helo_name: str = opening.helo_name
+        self.extensions: Mapping[str, str] = opening.extensions  # EHLO keyword in upper case -> its parameters
+        self.tls: TlsInfo | None = opening.tls
+        self.opened_at = opened_at
+        self.opening_steps: tuple[Step, ...] = tuple(opening.steps)  # dial, hello, starttls, hello
+        self.deliveries = 0  # transactions begun
+        self._wire = wire
+        self._timeouts = opening.timeouts
+        self._abilities = Abilities.of(opening.extensions)
+        self._busy = False
+        self._left_open = False  # the last transaction needs a RSET
+        self._closing = False
 
     @classmethod
     async def open(
@@ -58,25 +80,45 @@ class SmtpConnection:
         """Connect, read the banner, greet, and start TLS as `tls` demands.
 
         `source` is a local address to bind; `deadline` is a `time.monotonic()` value that cuts everything short.
-        `trust` replaces the system's certificates under `verified`. Raises ConversationFailed.
+        `trust` replaces the system's certificates under VERIFIED. Raises ConversationFailed.
         """
-        raise NotImplementedError
+        opened_at = datetime.now(UTC)
+        opening = Opening(endpoint, source, helo_name, tls, timeouts, deadline, trust)
+        return cls(opening, await opening.run(), opened_at)
 
     @property
     def usable(self) -> bool:
         """Another transaction may begin now."""
-        raise NotImplementedError
+        return self._wire.usable and not self._closing and not self._busy
 
     async def deliver(
         self, envelope: Envelope, message: bytes | Sequence[bytes], deadline: float | None = None
     ) -> Transaction:
-        """Carry one mail; never raises for what the peer does. `message` has CRLF line ends and no dot-stuffing."""
-        raise NotImplementedError
+        """Carry one mail; never raises for what the peer does.
+
+        `message` has CRLF line ends and no dot-stuffing; several pieces are joined. A failure of kind CUT, TIMEOUT or
+        DEADLINE at the stage DATA_CLOSE means that the server may have accepted it: do not go straight to the next
+        host (RFC 1047). Raises RuntimeError while another transaction is going on.
+        """
+        if self._busy:
+            raise RuntimeError("this connection carries another mail right now")
+        reused, self.deliveries, self._busy = self.deliveries > 0, self.deliveries + 1, True
+        conversation = Conversation(self._wire, self._abilities, self._timeouts, envelope, message, deadline)
+        try:
+            return await conversation.run(self._left_open, reused)
+        finally:
+            self._busy = False
+            self._left_open = conversation.leaves_open
 
     async def close(self) -> None:
         """Say QUIT, wait shortly for the reply, and close; never raises."""
-        raise NotImplementedError
+        quitting, self._closing = self.usable, True
+        if quitting:
+            await self._wire.exchange(b"QUIT\r\n", (self._timeouts.quit,))
+        self._wire.fail(FailureKind.CUT, "closed by us")
+        await self._wire.close()
 
-    def abort(self) -> None:
-        """Close at once without a word."""
-        raise NotImplementedError
+    def abort(self, reason: str = "closed by us") -> None:
+        """Close at once without a word; a transaction that is going on ends as cut, with this reason."""
+        self._closing = True
+        self._wire.abort(reason)

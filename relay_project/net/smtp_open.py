@@ -1,0 +1,278 @@
+"""From an endpoint to a connection that can carry mail: dial, banner, EHLO, STARTTLS, EHLO again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import cast
+
+from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
+from relay_project.net.conversation import (
+    ConversationFailed,
+    Endpoint,
+    Step,
+    Timeouts,
+    TlsInfo,
+    TlsRequirement,
+)
+from relay_project.net.smtp_wire import Wire
+
+# linux/in.h; lets the kernel choose the port at connect, when it knows the peer. Without it each source address has
+# 28,000 ports for all peers together, and those of closed connections stay taken for a minute.
+IP_BIND_ADDRESS_NO_PORT = 24
+
+OK = range(200, 300)  # every 2yz is success (RFC 5321 §4.2.1); lesson C5
+
+
+@dataclass(slots=True)
+class Opening:
+    """The attempt to open one connection; `run` raises ConversationFailed and leaves nothing open then."""
+
+    endpoint: Endpoint
+    source: str | None
+    helo_name: str
+    requirement: TlsRequirement
+    timeouts: Timeouts
+    deadline: float | None
+    trust: ssl.SSLContext | None
+    steps: list[Step] = field(default_factory=list)
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    tls: TlsInfo | None = None
+    wire: Wire | None = None
+
+    async def run(self) -> Wire:
+        """All steps; the wire is ready for MAIL afterwards."""
+        try:
+            self.wire = await self._dial()
+            await self._greet()
+            await self._secure()
+        except BaseException:
+            if self.wire is not None:
+                self.wire.abort()
+            raise
+        return self.wire
+
+    # dial
+
+    async def _dial(self) -> Wire:
+        begun = time.monotonic()
+        command = f"connect {self.endpoint.address} port {self.endpoint.port}"
+        command += f" from {self.source}" if self.source else ""
+        try:
+            async with asyncio.timeout(self._allowed(self.timeouts.connect)):
+                self.wire = await self._connect()
+        except OSError as error:  # TimeoutError is one
+            self._note(Stage.DIAL, command, begun, None)
+            raise self._failed(Stage.DIAL, failure=self._connect_failure(error)) from error
+        replies = await self.wire.collect()
+        reply = replies[0].reply if replies else None
+        self._note(Stage.DIAL, command, begun, reply)
+        self._check(Stage.DIAL, reply)
+        return self.wire
+
+    async def _connect(self) -> Wire:
+        loop, wire = asyncio.get_running_loop(), Wire()
+        sock = socket.socket(socket.AF_INET6 if ":" in self.endpoint.address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a group of commands is not to wait for an ACK
+            if self.source:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((self.source, 0))
+            await loop.sock_connect(sock, (self.endpoint.address, self.endpoint.port))
+            wire.expect((self.timeouts.banner,), self.deadline)
+            await loop.create_connection(lambda: wire, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return wire
+
+    def _connect_failure(self, error: OSError) -> NetworkFailure:
+        where = f"{self.endpoint.address} port {self.endpoint.port}"
+        if isinstance(error, TimeoutError) and error.errno is None:
+            if self._is_late():
+                return NetworkFailure(FailureKind.DEADLINE, f"no time left to connect to {where}")
+            return NetworkFailure(FailureKind.TIMEOUT, f"no connection to {where} within {self.timeouts.connect:g} s")
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        origin = f" from {self.source}" if self.source else ""
+        return NetworkFailure(FailureKind.CONNECT, f"cannot connect to {where}{origin}: {reason}")
+
+    # hello
+
+    async def _greet(self) -> None:
+        reply = await self._ask(Stage.HELLO, f"EHLO {self.helo_name}", self.timeouts.hello)
+        if reply is not None and 500 <= reply.code <= 599:  # RFC 5321 §3.2: an older server
+            reply = await self._ask(Stage.HELLO, f"HELO {self.helo_name}", self.timeouts.hello)
+            self._check(Stage.HELLO, reply)
+            self.extensions = {}
+            return
+        self.extensions = read_extensions(self._check(Stage.HELLO, reply))
+
+    # starttls
+
+    async def _secure(self) -> None:
+        if self.requirement is TlsRequirement.NONE:
+            return
+        must = self.requirement >= TlsRequirement.ENCRYPTED
+        if "STARTTLS" not in self.extensions:
+            if must:
+                raise self._tls_failed("the server does not offer STARTTLS")
+            return
+        reply = await self._ask(Stage.STARTTLS, "STARTTLS", self.timeouts.starttls)
+        if reply is None or must or reply.code == 421:
+            self._check(Stage.STARTTLS, reply)
+        elif reply.code not in OK:
+            return  # RFC 3207 §4: the client may go on in clear
+        if self._wire.has_leftovers():
+            raise self._tls_failed("the server sent something between its STARTTLS reply and the handshake")
+        await self._handshake()
+        await self._greet()  # what was said in clear is forgotten (RFC 3207 §4.2)
+
+    async def _handshake(self) -> None:
+        loop, begun = asyncio.get_running_loop(), time.monotonic()
+        context = self._context()
+        try:
+            async with asyncio.timeout(self._allowed(self.timeouts.starttls)):
+                transport = await loop.start_tls(
+                    cast(asyncio.Transport, self._wire.transport),
+                    self._wire,
+                    context,
+                    server_hostname=self._server_name(),
+                )
+        except TimeoutError as error:
+            kind = FailureKind.DEADLINE if self._is_late() else FailureKind.TIMEOUT
+            raise self._failed(
+                Stage.STARTTLS, failure=NetworkFailure(kind, "the TLS handshake took too long")
+            ) from error
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: a name unfit for SNI
+            raise self._tls_failed(f"TLS handshake: {_describe_tls(error)}") from error
+        if transport is None:  # the peer was gone before the handshake began
+            raise self._tls_failed("TLS handshake: the server closed the connection")
+        self._wire.use_transport(transport)
+        self._lengthen_last_step(time.monotonic() - begun)
+        session = transport.get_extra_info("ssl_object")
+        cipher = session.cipher()
+        self.tls = TlsInfo(
+            session.version() or "", cipher[0] if cipher else "", context.verify_mode is ssl.CERT_REQUIRED
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        if self.requirement is TlsRequirement.VERIFIED:
+            return self.trust or verifying_context()
+        return encrypting_context() if self.requirement is TlsRequirement.ENCRYPTED else opportunistic_context()
+
+    def _server_name(self) -> str | None:
+        """SNI takes names only; a certificate check against an address is left to OpenSSL."""
+        host = self.endpoint.host.rstrip(".")
+        if self.requirement is TlsRequirement.VERIFIED:
+            return host
+        return host if host and not _is_address(host) else None
+
+    # what all steps use
+
+    @property
+    def _wire(self) -> Wire:
+        assert self.wire is not None, "dial comes first"
+        return self.wire
+
+    async def _ask(self, stage: Stage, command: str, wait: float) -> Reply | None:
+        begun = time.monotonic()
+        replies = await self._wire.exchange(f"{command}\r\n".encode(), (wait,), self.deadline)
+        reply = replies[0].reply if replies else None
+        self._note(stage, command, begun, reply)
+        return reply
+
+    def _check(self, stage: Stage, reply: Reply | None) -> Reply:
+        if reply is None:
+            raise self._failed(stage, failure=self._wire.failure)
+        if reply.code not in OK:
+            raise self._failed(stage, reply=reply)
+        return reply
+
+    def _note(self, stage: Stage, command: str, begun: float, reply: Reply | None) -> None:
+        self.steps.append(step_of(stage, command, time.monotonic() - begun, reply))
+
+    def _lengthen_last_step(self, seconds: float) -> None:
+        self.steps[-1] = self.steps[-1]._replace(duration_ms=self.steps[-1].duration_ms + seconds * 1000)
+
+    def _failed(
+        self, stage: Stage, reply: Reply | None = None, failure: NetworkFailure | None = None
+    ) -> ConversationFailed:
+        return ConversationFailed(stage, reply, failure, self.steps)
+
+    def _tls_failed(self, text: str) -> ConversationFailed:
+        return self._failed(Stage.STARTTLS, failure=NetworkFailure(FailureKind.TLS, text))
+
+    def _allowed(self, seconds: float) -> float:
+        return seconds if self.deadline is None else min(seconds, self.deadline - time.monotonic())
+
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline - 0.001
+
+
+def step_of(stage: Stage, command: str, seconds: float, reply: Reply | None) -> Step:
+    """One line of the transcript, with the enhanced status back in front of the text as the server had it."""
+    if reply is None:
+        return Step(stage, seconds * 1000, command, 0, "")
+    text = f"{reply.enhanced} {reply.text}" if reply.enhanced else reply.text
+    return Step(stage, seconds * 1000, command, reply.code, text)
+
+
+def read_extensions(reply: Reply) -> dict[str, str]:
+    """EHLO keywords in upper case with their parameters; the first line is a greeting (RFC 5321 §4.1.1.1)."""
+    extensions = {}
+    for line in reply.text.split("\n")[1:]:
+        keyword, _, parameters = line.strip().partition(" ")
+        # "AUTH=LOGIN" and "SIZE=1000" are how servers of the nineties wrote it; only the first form is a keyword
+        if keyword:
+            extensions[keyword.upper()] = parameters.strip()
+    return extensions
+
+
+@lru_cache(maxsize=1)
+def opportunistic_context() -> ssl.SSLContext:
+    """Any certificate, any TLS version, any cipher: still better than clear text (RFC 7435, lesson C1)."""
+    context = _accepting_any_certificate()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return context
+
+
+@lru_cache(maxsize=1)
+def encrypting_context() -> ssl.SSLContext:
+    """Any certificate, but TLS 1.2 or later."""
+    return _accepting_any_certificate()
+
+
+@lru_cache(maxsize=1)
+def verifying_context() -> ssl.SSLContext:
+    """The system's certificates and the host's name."""
+    return ssl.create_default_context()
+
+
+def _accepting_any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _describe_tls(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return str(error) or type(error).__name__
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

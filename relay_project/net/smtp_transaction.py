@@ -1,0 +1,266 @@
+"""One mail over an open connection: MAIL, RCPT, DATA, the message, and a result for each recipient (RFC 5321 §3.3).
+
+Where the server offers PIPELINING the commands up to DATA leave in one write (RFC 2920 §3.1) and the message in a
+second. Nothing here raises for what the peer does.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
+from relay_project.net.conversation import Envelope, RecipientResult, Step, Timeouts, Transaction
+from relay_project.net.smtp_open import OK, step_of
+from relay_project.net.smtp_wire import CLOSING, Wire, WireReply
+
+RECIPIENT_OK = range(250, 260)  # 250, 251 will forward, 252 will try (RFC 5321 §3.3, §3.5.3); lesson C5
+GO_AHEAD = range(300, 400)  # 354
+SLOWEST_LINK = 16_384  # octets a second for which the wait after the message is stretched
+NO_SMTPUTF8 = Reply(
+    553, "5.6.7", "This mail needs SMTPUTF8 (RFC 6531), which the receiving server does not offer. [not sent]"
+)
+GONE = NetworkFailure(FailureKind.CUT, "the connection was closed before this mail")
+_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+
+
+class Abilities(NamedTuple):
+    """What of the server's EHLO reply matters to a transaction."""
+
+    pipelining: bool
+    size: bool
+    eight_bit: bool
+    smtputf8: bool
+
+    @classmethod
+    def of(cls, extensions: Mapping[str, str]) -> Abilities:
+        """Read them from the extensions' keywords."""
+        return cls(*(keyword in extensions for keyword in ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8")))
+
+
+class Command(NamedTuple):
+    """A command line without its CRLF, the step it counts as, and the seconds its reply may take."""
+
+    stage: Stage
+    line: str
+    wait: float
+
+
+class Conversation:
+    """The state of one transaction; `run` makes it and returns the outcome."""
+
+    __slots__ = (
+        "_abilities",
+        "_begun",
+        "_blame",
+        "_deadline",
+        "_envelope",
+        "_message",
+        "_results",
+        "_size",
+        "_started_at",
+        "_steps",
+        "_timeouts",
+        "_wire",
+        "leaves_open",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        abilities: Abilities,
+        timeouts: Timeouts,
+        envelope: Envelope,
+        message: bytes | Sequence[bytes],
+        deadline: float | None,
+    ) -> None:
+        self._wire = wire
+        self._abilities = abilities
+        self._timeouts = timeouts
+        self._envelope = envelope
+        self._size, self._message = dot_stuffed(message)
+        self._deadline = deadline
+        self._steps: list[Step] = []
+        self._results: dict[str, RecipientResult] = {}
+        self._blame: RecipientResult | None = None  # what ended the conversation before its end
+        self._started_at = datetime.now(UTC)
+        self._begun = time.monotonic()
+        self.leaves_open = False  # MAIL was accepted and the message not sent: RSET before the next one
+
+    async def run(self, reset_first: bool, reused: bool) -> Transaction:
+        """Carry the mail; `reset_first` when the transaction before it was left open."""
+        if self._needs_smtputf8() and not self._abilities.smtputf8:
+            self._decide_rest(RecipientResult(Stage.MAIL, NO_SMTPUTF8, None))
+        else:
+            await self._talk(reset_first)
+        return self._transaction(reused)
+
+    async def _talk(self, reset_first: bool) -> None:
+        commands = self._commands()
+        if reset_first and not await self._reset():
+            return
+        replies = await (self._in_one_go(commands) if self._abilities.pipelining else self._one_by_one(commands))
+        accepted = self._judge(commands, replies)
+        if len(replies) < len(commands) or replies[-1].reply.code not in GO_AHEAD:
+            return
+        if accepted:
+            await self._send_message(accepted)
+        else:
+            await self._send_nothing()
+
+    # the commands
+
+    def _commands(self) -> list[Command]:
+        waits, envelope = self._timeouts, self._envelope
+        mail = Command(Stage.MAIL, f"MAIL FROM:<{envelope.reverse_path}>{self._parameters()}", waits.mail)
+        recipients = [Command(Stage.RCPT, f"RCPT TO:<{address}>", waits.rcpt) for address in envelope.recipients]
+        return [mail, *recipients, Command(Stage.DATA, "DATA", waits.data)]
+
+    def _parameters(self) -> str:
+        size = f" SIZE={self._size}" if self._abilities.size else ""  # RFC 1870
+        # RFC 6152 would have us convert or refuse where 8BITMIME is not offered; every server in use is 8-bit clean
+        body = " BODY=8BITMIME" if self._envelope.eight_bit and self._abilities.eight_bit else ""
+        return size + body + (" SMTPUTF8" if self._needs_smtputf8() else "")
+
+    def _needs_smtputf8(self) -> bool:
+        envelope = self._envelope
+        return envelope.smtputf8 or not (
+            envelope.reverse_path.isascii() and all(address.isascii() for address in envelope.recipients)
+        )
+
+    # the exchanges
+
+    async def _reset(self) -> bool:
+        """The reply to RSET can only be 250; one that closes the channel, or none, ends the conversation."""
+        commands = [Command(Stage.MAIL, "RSET", self._timeouts.mail)]
+        replies = await self._in_one_go(commands)
+        if replies and replies[0].reply.code != CLOSING:
+            return True
+        self._decide_rest(self._broken_off(commands, replies))
+        return False
+
+    async def _in_one_go(self, commands: Sequence[Command]) -> list[WireReply]:
+        if not self._wire.usable:
+            return []
+        begun = time.monotonic()
+        data = "".join([f"{command.line}\r\n" for command in commands]).encode()
+        replies = await self._wire.exchange(data, [command.wait for command in commands], self._deadline)
+        for command, (reply, at) in zip(commands, replies, strict=False):
+            self._steps.append(step_of(command.stage, command.line, at - begun, reply))
+            begun = at
+        if len(replies) < len(commands) and not _is_closing(replies):
+            silent = commands[len(replies)]
+            self._steps.append(step_of(silent.stage, silent.line, time.monotonic() - begun, None))
+        return replies
+
+    async def _one_by_one(self, commands: Sequence[Command]) -> list[WireReply]:
+        """Stop where going on is pointless: MAIL refused, or every RCPT."""
+        replies: list[WireReply] = []
+        for command in commands:
+            if command.stage is Stage.RCPT and replies[0].reply.code not in OK:
+                break
+            if command.stage is Stage.DATA and not _accepted(self._envelope.recipients, replies):
+                break
+            answered = await self._in_one_go([command])
+            replies += answered
+            if not answered or _is_closing(answered):
+                break
+        return replies
+
+    async def _send_message(self, accepted: Sequence[str]) -> None:
+        begun, command = time.monotonic(), f"[message of {self._size} bytes]"
+        if self._wire.failure is not None:
+            self._decide_rest(RecipientResult(Stage.DATA, None, self._wire.failure))
+            return
+        self.leaves_open = False
+        wait = self._timeouts.data_close + self._size / SLOWEST_LINK
+        replies = await self._wire.exchange(self._message, (wait,), self._deadline)
+        reply = replies[0].reply if replies else None
+        self._steps.append(step_of(Stage.DATA_CLOSE, command, time.monotonic() - begun, reply))
+        if reply is None:
+            # Unless part of the message is still here, the server may have it all, and has perhaps accepted it.
+            stage = Stage.DATA_CLOSE if self._wire.all_written else Stage.DATA
+            self._decide_rest(RecipientResult(stage, None, self._wire.failure))
+            return
+        for recipient in accepted:
+            self._results[recipient] = RecipientResult(Stage.DATA_CLOSE, reply, None)
+
+    async def _send_nothing(self) -> None:
+        """The server went ahead although it refused every recipient: end its wait with a lone dot (RFC 2920 §3.1)."""
+        self.leaves_open = False
+        begun = time.monotonic()
+        replies = await self._wire.exchange(b".\r\n", (self._timeouts.data_close,), self._deadline)
+        reply = replies[0].reply if replies else None
+        self._steps.append(step_of(Stage.DATA_CLOSE, ".", time.monotonic() - begun, reply))
+
+    # the verdicts
+
+    def _judge(self, commands: Sequence[Command], replies: Sequence[WireReply]) -> list[str]:
+        """Give results to those who will get none from the message; returns the recipients that will."""
+        recipients = self._envelope.recipients
+        mail = replies[0].reply if replies else None
+        self.leaves_open = mail is not None and mail.code in OK
+        if mail is not None and mail.code not in OK:
+            self._decide_rest(RecipientResult(Stage.MAIL, mail, None))
+            return []
+        for recipient, (reply, _) in zip(recipients, replies[1:], strict=False):
+            if reply.code not in RECIPIENT_OK:
+                self._results[recipient] = RecipientResult(Stage.RCPT, reply, None)
+        accepted = [recipient for recipient in recipients if recipient not in self._results]
+        if len(replies) < len(commands):
+            if accepted:
+                self._decide_rest(self._broken_off(commands, replies))
+            return []
+        if replies[-1].reply.code not in GO_AHEAD:
+            self._decide_rest(RecipientResult(Stage.DATA, replies[-1].reply, None))
+        return accepted
+
+    def _broken_off(self, commands: Sequence[Command], replies: Sequence[WireReply]) -> RecipientResult:
+        """Why the rest of the commands got no reply: a 421 to the last one that did, or the failure."""
+        if _is_closing(replies):
+            return RecipientResult(commands[len(replies) - 1].stage, replies[-1].reply, None)
+        return RecipientResult(commands[len(replies)].stage, None, self._wire.failure or GONE)
+
+    def _decide_rest(self, result: RecipientResult) -> None:
+        for recipient in self._envelope.recipients:
+            self._results.setdefault(recipient, result)
+        self._blame = result
+
+    def _transaction(self, reused: bool) -> Transaction:
+        failure = self._blame.failure if self._blame is not None else None
+        at_mail = self._blame is not None and self._blame.stage is Stage.MAIL
+        return Transaction(
+            steps=tuple(self._steps),
+            results=self._results,
+            started_at=self._started_at,
+            duration_ms=(time.monotonic() - self._begun) * 1000,
+            usable=self._wire.usable,
+            failure=failure,
+            stale=reused and at_mail and failure is not None and failure.kind is FailureKind.CUT,
+        )
+
+
+def dot_stuffed(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
+    """The size in octets before dot-stuffing (RFC 1870 §5), and what goes over the wire up to the final dot.
+
+    Bare CRs and LFs are made CRLFs: servers differ in what they take them for, and one that took LF for a line end
+    could be made to see the end of the message where it is not (SMTP smuggling).
+    """
+    data = message if isinstance(message, bytes) else b"".join(message)
+    inside_lines = data.replace(b"\r\n", b"")  # four times as fast as counting line ends
+    if b"\n" in inside_lines or b"\r" in inside_lines:
+        data = _BARE_LINE_END.sub(b"\r\n", data)
+    head = b"." if data.startswith(b".") else b""
+    tail = b".\r\n" if data.endswith(b"\r\n") or not data else b"\r\n.\r\n"
+    return len(data) + len(tail) - 3, b"".join((head, data.replace(b"\r\n.", b"\r\n.."), tail))
+
+
+def _accepted(recipients: Sequence[str], replies: Sequence[WireReply]) -> bool:
+    return any(reply.code in RECIPIENT_OK for reply, _ in replies[1 : len(recipients) + 1])
+
+
+def _is_closing(replies: Sequence[WireReply]) -> bool:
+    return bool(replies) and replies[-1].reply.code == CLOSING
