@@ -7,7 +7,7 @@ from django.db import models
 
 
 class Event(models.Model):
-    """Something that happened, written in the transaction of the change it reports. Partitioned by day; see emit_many."""
+    """Something that happened, written in the transaction of the change it reports (emit_many). Partitioned by day."""
 
     project_id = models.BigIntegerField()
     kind = models.CharField(max_length=48)

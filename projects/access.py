@@ -1,0 +1,111 @@
+"""The only doors to a tenant's objects: who may enter a project, with which scopes, and which objects are in it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Model, Q, QuerySet
+
+from accounts.models import User
+from projects.models import ApiKey, Membership, Project
+from projects.scopes import STAFF_SCOPES, Scope
+
+Subject = TypeVar("Subject", bound=Model)
+
+MAX_PROJECT_ID = 2**63 - 1  # a bigint
+
+
+class NoAccess(PermissionError):
+    """A door that stays closed; the text is for whoever knocked. Outside the compatible API all look alike."""
+
+
+class NoSuchProject(NoAccess):
+    """No project has that id."""
+
+
+class NotAMember(NoAccess):
+    """The project exists, and is none of this person's business."""
+
+
+class NoSuchEntity(LookupError):
+    """No object has that id."""
+
+
+class ForeignEntity(LookupError):
+    """The object is another project's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request: a key, or a person, inside a project or (organisation level) outside of any."""
+
+    scopes: frozenset[str]
+    project: Project | None = None
+    user: User | None = None
+    api_key: ApiKey | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the scope was given to this caller."""
+        return scope in self.scopes
+
+
+def project_for(user: User, project_id: int) -> Project:
+    """The project, when this person may look into it; raises NoSuchProject or NotAMember."""
+    return enter(user, project_id)[0]
+
+
+def enter(user: User, project_id: int) -> tuple[Project, frozenset[str]]:
+    """The project and this person's scopes in it; raises NoSuchProject or NotAMember."""
+    if not 0 < project_id <= MAX_PROJECT_ID:
+        raise NoSuchProject("Invalid project ID.")
+    project = Project.objects.filter(pk=project_id).first()
+    if project is None:
+        raise NoSuchProject("Invalid project ID.")
+    scopes = scopes_in(user, project)
+    if scopes is None:
+        raise NotAMember("You do not have access to this project.")
+    return project, scopes
+
+
+def scopes_in(user: User, project: Project) -> frozenset[str] | None:
+    """A person's scopes in a project: a member's own, staff at least those of looking; None for a stranger."""
+    if not user.is_active:
+        return None
+    membership = Membership.objects.filter(project=project, user=user).only("scopes").first()
+    if membership is None:
+        return STAFF_SCOPES if user.is_staff else None
+    own = frozenset(membership.scopes)
+    return own | STAFF_SCOPES if user.is_staff else own
+
+
+def projects_of(user: User | AnonymousUser) -> QuerySet[Project]:
+    """The projects that a person may enter: for staff all of them."""
+    if not user.is_authenticated or not user.is_active:
+        return Project.objects.none()
+    if user.is_staff:
+        return Project.objects.all()
+    return Project.objects.filter(Q(memberships__user=user)).distinct()
+
+
+def memberships_of(user: User) -> QuerySet[Membership]:
+    """The memberships a person has, with their projects."""
+    return Membership.objects.filter(user=user).select_related("project", "user")
+
+
+def entity(objects: QuerySet[Subject], project: Project, identifier: int) -> Subject:
+    """The project's object with that id; raises NoSuchEntity or ForeignEntity.
+
+    `objects` is any queryset of a model with a `project`. Surfaces other than the compatible API answer both alike.
+    """
+    found = objects.filter(pk=identifier).first()
+    if found is None:
+        raise NoSuchEntity("Entity not found")
+    if getattr(found, "project_id", None) != project.pk:
+        raise ForeignEntity("Entity does not belong to the project")
+    return found
+
+
+def missing_scopes(wanted: Collection[str], own: Collection[str]) -> list[str]:
+    """Those of the wanted scopes that somebody does not have and so cannot give, in the order given."""
+    return [scope for scope in wanted if scope not in own]

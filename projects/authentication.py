@@ -1,0 +1,88 @@
+"""Who makes a request of the API: an API key in `Authorization`, otherwise a person's browser session.
+
+The checks, their order, statuses and texts are the wire contract's. Views at organisation level (no project) say
+`project_level = False`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.conf import settings
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.request import Request
+
+from accounts.models import User
+from projects.access import Caller, NoAccess, enter
+from projects.api_keys import authenticate_key
+from projects.scopes import SCOPES
+from relay_project.web.errors import ApiError
+from relay_project.web.fields import parse_integer
+
+ORGANISATION_ID = 0  # an installation is one organisation
+SCHEME = "Bearer "
+
+log = structlog.get_logger(__name__)
+
+
+class ConsoleAuthentication(BaseAuthentication):
+    """Gives `request.user` (None for a key) and `request.auth`, the Caller."""
+
+    def authenticate(self, request: Request) -> tuple[User | None, Caller]:
+        """The caller; raises ApiError 401 or 403."""
+        header = request.META.get("HTTP_AUTHORIZATION")
+        project_level = getattr(request.parser_context.get("view"), "project_level", True)
+        caller = _by_session(request, project_level) if header is None else _by_key(request, header, project_level)
+        _tell_log(request, caller)
+        return caller.user, caller
+
+
+def _by_key(request: Request, header: str, project_level: bool) -> Caller:
+    if header[: len(SCHEME)].lower() != SCHEME.lower():
+        raise ApiError(403, 'Authorization header must start with "Bearer ".')
+    token = header[len(SCHEME) :].strip()
+    if not token:
+        raise ApiError(403, "API key is missing or empty.")
+    key = authenticate_key(token, request.META.get("REMOTE_ADDR", ""), datetime.now(UTC))
+    if not project_level:
+        raise ApiError(403, "This endpoint cannot be used with an API key.")
+    return Caller(frozenset(key.scopes), key.project, api_key=key)
+
+
+def _by_session(request: Request, project_level: bool) -> Caller:
+    user = getattr(request._request, "user", None)
+    if not isinstance(user, User) or not user.is_active:
+        sign_in = settings.WEB_URL + settings.LOGIN_URL
+        raise ApiError(401, "Unauthorized", {"login_url": sign_in, "signup_url": sign_in})
+    _enforce_csrf(request)
+    if (request.headers.get("X-Organization-ID") or "0").strip() != str(ORGANISATION_ID):
+        raise ApiError(403, "org_mismatch")
+    if not project_level:
+        return Caller(frozenset(SCOPES), user=user)
+    project_id = (request.headers.get("X-Project-ID") or "").strip()
+    if not project_id:
+        raise ApiError(403, "X-Project-ID is required for this endpoint.")
+    try:
+        project, scopes = enter(user, parse_integer(project_id) or 0)
+    except NoAccess as refused:
+        raise ApiError(403, str(refused)) from None
+    return Caller(scopes, project, user=user)
+
+
+def _enforce_csrf(request: Request) -> None:
+    """A session's cookie comes along with any request of the browser, so the page must prove that it is ours."""
+    check = CSRFCheck(lambda _: None)  # type: ignore[arg-type]
+    check.process_request(request)
+    reason: Any = check.process_view(request, None, (), {})  # type: ignore[arg-type]
+    if reason:
+        raise ApiError(403, f"CSRF Failed: {reason}")
+
+
+def _tell_log(request: Request, caller: Caller) -> None:
+    """Ids for the request's log line; never the key."""
+    context = {
+        "project_id": caller.project.pk if caller.project else None,
+        "api_key_id": caller.api_key.pk if caller.api_key else None,
+        "user_id": caller.user.pk if caller.user else None,
+    }
+    request._request.log_context = {name: value for name, value in context.items() if value is not None}  # type: ignore[attr-defined]

@@ -1,0 +1,37 @@
+"""What a key or a person may do in a project: the contract's thirteen scopes."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """One thing that may be done."""
+
+    PROJECT_READ = "project.read"
+    PROJECT_WRITE = "project.write"
+    SENDS_READ = "sends.read"
+    SENDS_SEND = "sends.send"
+    DOMAINS_READ = "domains.read"
+    DOMAINS_WRITE = "domains.write"
+    WEBHOOKS_READ = "webhooks.read"
+    WEBHOOKS_WRITE = "webhooks.write"
+    API_KEYS_READ = "api_keys.read"
+    API_KEYS_WRITE = "api_keys.write"
+    SUPPRESSIONS_READ = "suppressions.read"
+    SUPPRESSIONS_WRITE = "suppressions.write"
+    ANALYTICS_READ = "analytics.read"
+
+
+SCOPES: tuple[Scope, ...] = tuple(Scope)
+
+# What staff may do in a project without belonging to it: look, as the contract lets them in the system project. They
+# may not read keys and webhook secrets, change anything or send; for that a project makes them a member.
+STAFF_SCOPES = frozenset(
+    {Scope.PROJECT_READ, Scope.SENDS_READ, Scope.DOMAINS_READ, Scope.SUPPRESSIONS_READ, Scope.ANALYTICS_READ}
+)
+
+
+def sort_scopes(scopes: Iterable[str]) -> list[str]:
+    """Each valid scope once, in the contract's order; a word that is no scope means nothing and is left out."""
+    wanted = set(scopes)
+    return [scope.value for scope in SCOPES if scope in wanted]
