@@ -67,6 +67,7 @@ class Rule:
 
 ACCEPTED = Verdict(Outcome.ACCEPTED, Category.ACCEPTED, False, "accepted")
 NULL_MX = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "null-mx")  # RFC 7505 §4.2; answered as 556 5.1.10
+NO_SUCH_DOMAIN = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "no-such-domain")  # RFC 5321 §5.1: an error, reported
 UNEXPECTED = Verdict(Outcome.DEFERRED, Category.TEMPORARY, False, "unexpected-reply")
 # Stages at which 2xx means that the recipient, or the message for it, was taken. 251 and 252 are as good as 250
 # (RFC 5321 §4.2.3; lesson C5). A 2xx to the DATA command itself is none of these: no message was sent yet.
@@ -107,9 +108,11 @@ def _spared(verdict: Verdict) -> Verdict:
 
 
 def _of_failure(failure: NetworkFailure) -> Verdict:
-    """Network and DNS failures are deferrals, all but the one that is an answer (lessons C1, C2, C15)."""
+    """Network and DNS failures are deferrals, all but the two that are answers (lessons C1, C2, C15)."""
     if failure.kind is FailureKind.NULL_MX:
         return NULL_MX
+    if failure.kind is FailureKind.NO_SUCH_DOMAIN:
+        return NO_SUCH_DOMAIN
     about_us = failure.kind in (FailureKind.TLS, FailureKind.PROTOCOL)
     category = Category.INFRASTRUCTURE if about_us else Category.TEMPORARY
     return Verdict(Outcome.DEFERRED, category, False, f"network-{failure.kind}")

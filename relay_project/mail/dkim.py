@@ -173,7 +173,10 @@ def _relaxed_field(field: bytes) -> tuple[bytes, bytes]:
 
 
 def _canonical_body(body: bytes) -> bytes:
-    """Canonicalise the body (RFC 6376 §3.4.4), with whole-body replacements in place of a look at each line."""
+    """Canonicalise the body (RFC 6376 §3.4.4), with whole-body replacements in place of a look at each line.
+
+    A last line without CRLF is taken as SMTP will send it: ended, and without spaces before that end.
+    """
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
     while b"  " in body:  # each round halves every run

@@ -130,7 +130,10 @@ def _mailbox_tokens(address: str, name: str) -> tuple[str, ...]:
     name = name.strip(" \t")
     if not name:
         return (f"{address},",)
-    return (*_phrase(name), f"<{address}>,")
+    *words, last = _phrase(name)
+    if len(last) + len(address) <= FOLD_AT - 10:  # kept together: a reader of raw mail sees one mailbox on one line
+        return (*words, f"{last} <{address}>,")
+    return (*words, last, f"<{address}>,")
 
 
 def _phrase(name: str) -> Sequence[str]:
@@ -147,12 +150,12 @@ def _phrase(name: str) -> Sequence[str]:
 def encoded_words(text: str, taken: int = 1) -> list[str]:
     """Write `text` as encoded words of at most 75 octets each, never splitting a character (RFC 2047 §5).
 
-    The first word is so much shorter that it fits a line of 76 of which `taken` octets are used. Quoted-printable or
-    base64, whichever is shorter; lone surrogates become question marks.
+    The first word is so much shorter that it fits a line of 76 of which `taken` octets are used. Q encoding while some
+    of it stays readable, else B; lone surrogates become question marks.
     """
     raw = text.encode("utf-8", "replace")
     first = max(_WORD_ROOM - taken + 1, _WORD_ROOM // 2)
-    if sum(len(_Q_TABLE[octet]) for octet in raw) <= (len(raw) + 2) // 3 * 4:
+    if 2 * sum(len(_Q_TABLE[octet]) for octet in raw) <= 5 * len(raw):
         return [f"=?utf-8?q?{_q(chunk)}?=" for chunk in _chunks(text, first, _WORD_ROOM, quoted=True)]
     chunks = _chunks(text, first // 4 * 3, _WORD_ROOM // 4 * 3, quoted=False)
     return [f"=?utf-8?b?{binascii.b2a_base64(chunk, newline=False).decode('ascii')}?=" for chunk in chunks]

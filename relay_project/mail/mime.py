@@ -174,7 +174,7 @@ def _content(message: Message) -> _Part:
     if message.html is not None:
         parts.append(_text_part(message.html, b"html"))
     if inline:
-        parts[-1] = _multipart(b"related", b"r" + boundary, [parts[-1], *map(_file_part, inline)])
+        parts[-1] = _related(b"r" + boundary, [parts[-1], *map(_file_part, inline)], _root_type(message))
     body = parts[0] if len(parts) == 1 else _multipart(b"alternative", b"a" + boundary, parts)
     if not files:
         return body
@@ -200,6 +200,17 @@ def _multipart(subtype: bytes, boundary: bytes, parts: Sequence[_Part]) -> _Part
     pieces = [delimiter + part.fields + b"\r\n" + part.body + b"\r\n" for part in parts]
     fields = b'Content-Type: multipart/%s;\r\n boundary="=_%s"\r\n' % (subtype, boundary)
     return _Part(fields, b"".join(pieces) + b"--=_" + boundary + b"--")
+
+
+def _related(boundary: bytes, parts: Sequence[_Part], root_type: bytes) -> _Part:
+    """Join a body and what it shows; RFC 2387 §3.1 wants the type of the root, which comes first."""
+    related = _multipart(b"related", boundary, parts)
+    return _Part(related.fields.removesuffix(b"\r\n") + b';\r\n type="%s"\r\n' % root_type, related.body)
+
+
+def _root_type(message: Message) -> bytes:
+    """The type of the body that inline files belong to."""
+    return b"text/plain" if message.html is None else b"text/html"
 
 
 # --- bodies ---------------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ class Stage(StrEnum):
 class FailureKind(StrEnum):
     """Why there was no reply."""
 
-    DNS = "dns"  # no usable answer: SERVFAIL, timeout, no such name
+    DNS = "dns"  # no usable answer: SERVFAIL, timeout
+    NO_SUCH_DOMAIN = "no_such_domain"  # NXDOMAIN: an answer, and a definite one (RFC 5321 §5.1)
     NULL_MX = "null_mx"  # RFC 7505: the domain says that it takes no mail
     CONNECT = "connect"
     TIMEOUT = "timeout"  # one step took too long
