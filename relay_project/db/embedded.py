@@ -80,13 +80,15 @@ class EmbeddedPostgres:
         data: Path,
         *,
         log: Path | None = None,
+        password: str | None = None,
         tcp_port: int | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         """Choose account and folder; nothing is written yet.
 
-        `data` is made by the first start. `log` defaults to a file beside it. `tcp_port` also listens on 127.0.0.1.
-        `settings` are more of postgresql.conf.
+        `data` is made by the first start. `log` defaults to a file beside it. `password` is for new data, which
+        otherwise get a random one; they keep theirs. `tcp_port` also listens on 127.0.0.1. `settings` are more of
+        postgresql.conf.
         """
         wanted = data.absolute()
         self.account = account_for([wanted, _state_of(wanted)])
@@ -95,7 +97,7 @@ class EmbeddedPostgres:
         self.settings = {**SETTINGS, **(settings or {})}
         if tcp_port is not None:
             self.settings |= {"listen_addresses": "127.0.0.1", "port": str(tcp_port)}
-        self.password = _read_password(self.data) or secrets.token_hex(24)
+        self.password = _read_password(self.data) or password or secrets.token_hex(24)
         self._socket_name = SOCKET_NAME.replace("5432", self.settings.get("port", "5432"))
         self._process: subprocess.Popen[bytes] | None = None
         self._log_began = 0
