@@ -67,9 +67,7 @@ def tell_arrival(terminal: Terminal, arrival: Arrival, base_url: str) -> None:
         terminal.event(since, arrival.checked_at, "DKIM checked by dkimpy", detail, style)
 
 
-def tell_how_to_go_on(
-    terminal: Terminal, base_url: str, link: str, api_key: str, places: Sequence[tuple[str, str]]
-) -> None:
+def tell_how_to_go_on(terminal: Terminal, base_url: str, link: str, api_key: str, logs: Path) -> None:
     """Print the console's address, the sign-in link, the key, a curl line for the next mail, and where things are."""
     body = f'{{"from": "{SENDER}", "to": "{RECIPIENT}", "subject": "The next one", "body_text": "Hello"}}'
     terminal.step("Console", f"{base_url}/console/")
