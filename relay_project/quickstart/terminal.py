@@ -5,6 +5,7 @@ import shlex
 import shutil
 import textwrap
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 from relay_project.mail.text import clean
