@@ -78,7 +78,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The reverse path ("" is the null one) and the recipients of one transaction (RFC 5321 §3.3).
+    """The reverse path ("" is the null one) and the recipients of one transaction (RFC 5321 §3.3), each once.
 
     Raises ValueError for an address that would break out of its command, and for no recipient at all.
     """
@@ -93,6 +93,8 @@ class Envelope:
             raise ValueError("an envelope needs at least one recipient")
         if not _COMMAND_BREAKERS.isdisjoint(self.reverse_path + "".join(self.recipients)):
             raise ValueError("an address contains a line end, NUL or angle bracket")
+        if len(set(self.recipients)) < len(self.recipients):  # lesson C15: one RCPT for one address
+            object.__setattr__(self, "recipients", tuple(dict.fromkeys(self.recipients)))
 
 
 class StepRecord(TypedDict):

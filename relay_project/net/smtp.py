@@ -102,8 +102,8 @@ class SmtpConnection:
         """
         if self._busy:
             raise RuntimeError("this connection carries another mail right now")
-        reused, self.deliveries, self._busy = self.deliveries > 0, self.deliveries + 1, True
         conversation = Conversation(self._wire, self._abilities, self._timeouts, envelope, message, deadline)
+        reused, self.deliveries, self._busy = self.deliveries > 0, self.deliveries + 1, True
         try:
             return await conversation.run(self._left_open, reused)
         finally:

@@ -55,7 +55,7 @@ class Opening:
             await self._secure()
         except BaseException:
             if self.wire is not None:
-                self.wire.abort()
+                self.wire.leave()
             raise
         return self.wire
 
@@ -84,12 +84,13 @@ class Opening:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a group of commands is not to wait for an ACK
             if self.source:
-                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                _choose_port_late(sock)
                 sock.bind((self.source, 0))
             await loop.sock_connect(sock, (self.endpoint.address, self.endpoint.port))
             wire.expect((self.timeouts.banner,), self.deadline)
             await loop.create_connection(lambda: wire, sock=sock)
         except BaseException:
+            wire.abort()
             sock.close()
             raise
         return wire
@@ -255,6 +256,13 @@ def encrypting_context() -> ssl.SSLContext:
 def verifying_context() -> ssl.SSLContext:
     """The system's certificates and the host's name."""
     return ssl.create_default_context()
+
+
+def _choose_port_late(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    except OSError:
+        pass  # not Linux, or before 4.2: fewer ports, nothing else
 
 
 def _accepting_any_certificate() -> ssl.SSLContext:

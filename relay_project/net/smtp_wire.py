@@ -121,6 +121,16 @@ class Wire(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def leave(self) -> None:
+        """Say QUIT where that is still possible, and close without waiting for the reply."""
+        if not self.usable or self.transport is None:
+            self.abort()
+            return
+        self.fail(FailureKind.CUT, "closed by us")
+        self._stop_timer()
+        self.transport.write(b"QUIT\r\n")
+        self.transport.close()
+
     async def close(self) -> None:
         """Close in order, within a second or so."""
         self._stop_timer()

@@ -6,22 +6,17 @@ with a part for people, one for machines, and the headers of the mail in questio
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import policy
-from email.generator import BytesGenerator
-from email.message import Message
-from email.mime.multipart import MIMEMultipart
-from email.mime.nonmultipart import MIMENonMultipart
-from email.mime.text import MIMEText
-from email.utils import format_datetime, make_msgid
-from io import BytesIO
+from email.utils import format_datetime
 
+from relay_project.mail.headers import encode_header
 from relay_project.mail.reply import Reply
 from relay_project.mail.text import clean
 
-MAX_HEADERS = 65_536  # octets of the original's headers that a report returns
+MAX_HEADERS = 65_536  # characters of the original's headers that a report returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +51,10 @@ def bounce(reported: Reported, reply: Reply, reporting_mta: str, now: datetime) 
             ("Last-Attempt-Date", format_datetime(now)),
         ],
     )
-    report = _report("delivery-status", people, machines, reported)
-    _address(report, f"Mail Delivery System <mailer-daemon@{reporting_mta}>", reported, now)
-    report["Subject"] = "Undelivered Mail Returned to Sender"
-    report["Auto-Submitted"] = "auto-replied"  # RFC 3834 §5
-    return _to_bytes(report)
+    head = _head(f"Mail Delivery System <mailer-daemon@{reporting_mta}>", reported, reporting_mta, now)
+    head += encode_header("Subject", "Undelivered Mail Returned to Sender")
+    head += encode_header("Auto-Submitted", "auto-replied")  # RFC 3834 §5
+    return head + _body("delivery-status", people, machines, reported)
 
 
 def complaint(reported: Reported, reporting_mta: str, now: datetime) -> bytes:
@@ -81,26 +75,36 @@ def complaint(reported: Reported, reporting_mta: str, now: datetime) -> bytes:
             ("Source-IP", reported.peer),
         ]
     )
-    report = _report("feedback-report", people, machines, reported)
-    _address(report, f"Feedback Loop <fbl@{reporting_mta}>", reported, now)
-    report["Subject"] = f"FW: {_original_subject(reported.data)}"
-    return _to_bytes(report)
+    head = _head(f"Feedback Loop <fbl@{reporting_mta}>", reported, reporting_mta, now)
+    head += encode_header("Subject", f"FW: {_original_subject(reported.data)}")
+    return head + _body("feedback-report", people, machines, reported)
 
 
-def _report(kind: str, people: str, machines: str, reported: Reported) -> MIMEMultipart:
-    """The three parts (RFC 6522 §3)."""
-    report = MIMEMultipart("report", report_type=kind)
-    report.attach(MIMEText(people, "plain", "utf-8" if not people.isascii() else "us-ascii"))
-    report.attach(_raw_part("message", kind, machines))
-    report.attach(_raw_part("text", "rfc822-headers", original_headers(reported.data)))
-    return report
+def _head(from_: str, reported: Reported, reporting_mta: str, now: datetime) -> bytes:
+    fields = [
+        ("From", from_),
+        ("To", f"<{reported.reverse_path}>"),
+        ("Date", format_datetime(now)),
+        ("Message-ID", f"<{secrets.token_hex(12)}@{reporting_mta}>"),
+        ("MIME-Version", "1.0"),
+    ]
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
 
 
-def _raw_part(maintype: str, subtype: str, text: str) -> Message:
-    part = MIMENonMultipart(maintype, subtype)
-    part["Content-Transfer-Encoding"] = "7bit" if text.isascii() else "8bit"
-    part.set_payload(text.encode().decode("ascii", "surrogateescape"))  # how email keeps octets above 127
-    return part
+def _body(kind: str, people: str, machines: str, reported: Reported) -> bytes:
+    """The three parts (RFC 6522 §3), with the header that announces them."""
+    boundary = f"report-{secrets.token_hex(12)}"
+    parts = [
+        ("text/plain; charset=utf-8", people),
+        (f"message/{kind}", machines),
+        ("text/rfc822-headers", original_headers(reported.data)),
+    ]
+    lines = [f'Content-Type: multipart/report; report-type={kind}; boundary="{boundary}"', ""]
+    for content_type, text in parts:
+        encoding = "7bit" if text.isascii() else "8bit"
+        lines += [f"--{boundary}", f"Content-Type: {content_type}", f"Content-Transfer-Encoding: {encoding}", "", text]
+    lines += [f"--{boundary}--", ""]
+    return "\n".join(lines).encode().replace(b"\n", b"\r\n")
 
 
 def original_headers(data: bytes) -> str:
@@ -115,13 +119,6 @@ def _original_subject(data: bytes) -> str:
     return subject[8:].strip() or "(no subject)"
 
 
-def _address(report: MIMEMultipart, from_: str, reported: Reported, now: datetime) -> None:
-    report["From"] = from_
-    report["To"] = f"<{reported.reverse_path}>"
-    report["Date"] = format_datetime(now)
-    report["Message-ID"] = make_msgid(domain=from_.rpartition("@")[2].rstrip(">"))
-
-
 def _fields(*groups: Sequence[tuple[str, str]]) -> str:
     """Groups of fields with an empty line between them (RFC 3464 §2.1); a value stays on one line."""
     return "\n".join("".join(f"{name}: {' '.join(value.split())}\n" for name, value in group) for group in groups)
@@ -129,11 +126,3 @@ def _fields(*groups: Sequence[tuple[str, str]]) -> str:
 
 def _address_type(address: str) -> str:
     return "rfc822" if address.isascii() else "utf-8"  # RFC 6533 §3
-
-
-def _to_bytes(report: Message) -> bytes:
-    out = BytesIO()
-    BytesGenerator(out, mangle_from_=False, policy=policy.compat32.clone(linesep="\r\n", max_line_length=0)).flatten(
-        report
-    )
-    return out.getvalue()

@@ -201,15 +201,10 @@ class SandboxSmtp:
             if asked.reply
             else reports.complaint(about, self.helo_name, now)
         )
-        await aiosmtplib.send(
-            raw,
-            sender="",  # the null reverse path: nobody answers a report (RFC 5321 §4.5.5)
-            recipients=[mail.reverse_path],
-            hostname=where[0],
-            port=where[1],
-            local_hostname=self.helo_name,
-            start_tls=False,
-        )
+        client = aiosmtplib.SMTP(hostname=where[0], port=where[1], local_hostname=self.helo_name, start_tls=False)
+        async with client:
+            # the null reverse path: nobody answers a report (RFC 5321 §4.5.5)
+            await client.sendmail("", [mail.reverse_path], raw)
 
 
 class _Hangup(OSError):

@@ -200,7 +200,7 @@ def test_no_message_can_end_itself_early(message: bytes, wire: bytes) -> None:
 
 
 async def test_a_large_message_arrives_whole(server: Server) -> None:
-    message = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 200_000
+    message = b"Subject: large\r\n\r\n" + (b"0123456789" * 7 + b"\r\n") * 30_000
     connection = await server.connect()
     transaction = await connection.deliver(TO_BOB, message)
     await connection.close()
@@ -329,6 +329,13 @@ async def test_a_refusal_after_the_message_leaves_the_connection_usable(either: 
     assert (await connection.deliver(TO_BOB, MESSAGE)).results[BOB].accepted
     await connection.close()
     assert "RSET" not in either.commands
+
+
+async def test_one_address_given_twice_gets_one_rcpt(server: Server) -> None:
+    """Lesson C15: in To and Cc, it is still one mailbox."""
+    transaction = await deliver(server, Envelope("a@a.test", (BOB, "charlie@bob.test", BOB)))
+    assert server.commands.count("RCPT") == 2
+    assert list(transaction.results) == [BOB, "charlie@bob.test"]
 
 
 # Addresses and bodies beyond ASCII
@@ -600,13 +607,16 @@ async def test_a_source_address_that_is_not_ours_is_a_failure_to_connect(server:
 
 @pytest.mark.parametrize(("verb", "stage"), [("CONNECT", Stage.DIAL), ("EHLO", Stage.HELLO)])
 async def test_a_refusal_while_opening_is_told_with_its_reply(server: Server, verb: str, stage: Stage) -> None:
-    server.answers = answering({verb: "421 4.7.0 too many connections"})
+    server.answers = answering({verb: "450 4.7.0 too many connections"})
     failed = await refused(server)
     assert failed.stage is stage
     assert failed.reply is not None
-    assert failed.reply.code == 421
+    assert failed.reply.code == 450
     assert "too many connections" in str(failed)
-    assert failed.steps[-1].reply_code == 421
+    assert failed.steps[-1].reply_code == 450
+    async with asyncio.timeout(2):
+        while server.commands[-1] != "QUIT":  # RFC 5321 §3.1: the server waits for it
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(("verb", "stage"), [("CONNECT", Stage.DIAL), ("EHLO", Stage.HELLO)])
@@ -754,7 +764,7 @@ async def test_text_injected_before_the_handshake_is_refused(certificate: tuple[
 
 
 async def test_large_mail_goes_through_tls(certificate: tuple[ssl.SSLContext, str]) -> None:
-    message = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 100_000
+    message = b"Subject: large\r\n\r\n" + (b"0123456789" * 7 + b"\r\n") * 15_000
     async with Server(tls=certificate[0]) as server:
         connection = await server.connect(TlsRequirement.ENCRYPTED)
         assert (await connection.deliver(TO_BOB, message)).results[BOB].accepted

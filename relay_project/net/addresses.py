@@ -1,0 +1,103 @@
+"""The addresses of this host, from which mail can leave.
+
+Read from the C library's getifaddrs(3): the `ip` tool is not everywhere, and a look-up of our own host name tells what
+somebody wrote into /etc/hosts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+IFF_UP = 0x1  # net/if.h
+
+
+class AddressKind(StrEnum):
+    """Who can reach an address."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"  # RFC 1918, RFC 4193, shared, documentation: nobody on the internet
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link_local"  # only with an interface's name; no mail leaves from there
+
+
+class _SockAddr(ctypes.Structure):
+    _fields_ = [("family", ctypes.c_ushort), ("data", ctypes.c_ubyte * 26)]
+
+
+class _IfAddrs(ctypes.Structure):
+    pass
+
+
+_IfAddrs._fields_ = [
+    ("next", ctypes.POINTER(_IfAddrs)),
+    ("name", ctypes.c_char_p),
+    ("flags", ctypes.c_uint),
+    ("address", ctypes.POINTER(_SockAddr)),
+]
+
+
+def host_addresses() -> list[str]:
+    """The IPv4 and IPv6 addresses of interfaces that are up, without link-local ones, in the kernel's order.
+
+    Raises OSError when the kernel does not say.
+    """
+    if not sys.platform.startswith("linux"):  # sockaddr differs elsewhere; development there uses loopback
+        return ["127.0.0.1", "::1"]
+    found = dict.fromkeys(_interface_addresses())
+    return [address for address in found if kind_of(address) is not AddressKind.LINK_LOCAL]
+
+
+def kind_of(address: str) -> AddressKind:
+    """Who can reach `address`; raises ValueError for what is none."""
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if parsed.is_loopback:
+        return AddressKind.LOOPBACK
+    if parsed.is_link_local:
+        return AddressKind.LINK_LOCAL
+    return AddressKind.PUBLIC if parsed.is_global and not parsed.is_multicast else AddressKind.PRIVATE
+
+
+def can_bind(address: str) -> bool:
+    """This host may send from `address`; on Linux that is so for all of 127.0.0.0/8."""
+    try:
+        family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((address, 0))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _interface_addresses() -> Iterator[str]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = ctypes.POINTER(_IfAddrs)()
+    if libc.getifaddrs(ctypes.byref(head)) != 0:
+        number = ctypes.get_errno() or errno.EIO
+        raise OSError(number, "getifaddrs failed")
+    try:
+        node = head
+        while node:
+            interface = node.contents
+            if interface.flags & IFF_UP and interface.address:
+                yield from _read(interface.address.contents)
+            node = interface.next
+    finally:
+        libc.freeifaddrs(head)
+
+
+def _read(address: _SockAddr) -> Iterator[str]:
+    """Port and, in IPv6, flow label stand before the address (netinet/in.h)."""
+    octets = bytes(address.data)
+    if address.family == socket.AF_INET:
+        yield str(IPv4Address(octets[2:6]))
+    elif address.family == socket.AF_INET6:
+        yield str(IPv6Address(octets[6:22]))
