@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from relay_project.mail.schedule import InvalidSchedule, RetrySchedule, parse_schedule
+
 SECRET_MIN_LENGTH = 32  # characters: 16 random bytes in hexadecimal, the least that is worth guessing against
 DOMAIN_PATTERN = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z")
 UNCONFIGURED_SECRET = "unconfigured-secret-of-commands-that-store-nothing"  # noqa: S105 — never used to store anything
@@ -119,3 +121,12 @@ def read_routes(env: environ.Env, name: str) -> dict[str, str]:
         raise ImproperlyConfigured(
             f'{name} must be JSON such as {{"example.com": "192.0.2.1:25"}}, not {raw!r}.'
         ) from None
+
+
+def read_schedule(env: environ.Env, name: str, default: str) -> RetrySchedule:
+    """The waits between tries, such as `15m,1h,2h`; one try more than waits."""
+    raw = env.str(name, default=default)
+    try:
+        return parse_schedule(raw)
+    except InvalidSchedule as error:
+        raise ImproperlyConfigured(f"{name}: {error}; not {raw!r}.") from None

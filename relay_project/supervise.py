@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from relay_project.db.child import last_lines, open_log, tethered
 
@@ -52,7 +53,7 @@ class Death:
 class _Child:
     """One program and, while it runs, its process."""
 
-    def __init__(self, program: Program, log: Path) -> None:
+    def __init__(self, program: Program, log: Path | None) -> None:
         self.program = program
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
@@ -62,17 +63,24 @@ class _Child:
         self.due = 0.0  # when to start it again, in the monotonic clock
 
     def start(self, now: float) -> None:
+        self.began = now
+        if self.log is None:
+            self.process = self._popen(None)
+            return
         with open_log(self.log) as log:
             self.log_began = log.tell()
-            self.began = now
-            self.process = subprocess.Popen(  # noqa: S603 - our own commands
-                tethered(self.program.argv, sign=signal.SIGTERM),
-                env={**os.environ, **self.program.env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.process = self._popen(log)
+
+    def _popen(self, output: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+        """Start the process; without a log it writes where its parent writes."""
+        return subprocess.Popen(  # noqa: S603 - our own commands
+            tethered(self.program.argv, sign=signal.SIGTERM),
+            env={**os.environ, **self.program.env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,
+        )
 
     def bury(self, now: float) -> Death | None:
         """Return how the child died, once, and set when it starts again; None while it lives."""
@@ -81,7 +89,7 @@ class _Child:
         pid, code = self.process.pid, self.end()
         lived = now - self.began
         self.pause = FIRST_PAUSE_SECONDS if lived >= STEADY_SECONDS else self.pause
-        lines = last_lines(self.log, QUOTED_LINES, since=self.log_began)
+        lines = last_lines(self.log, QUOTED_LINES, since=self.log_began) if self.log is not None else []
         death = Death(self.program.name, pid, _how(code), lived, lines, self.pause)
         self.due = now + self.pause
         self.pause = min(self.pause * 2, LONGEST_PAUSE_SECONDS)
@@ -106,9 +114,17 @@ class _Child:
 class Supervisor:
     """A set of children that live and stop together. Start it from the main thread (db.child says why)."""
 
-    def __init__(self, programs: Sequence[Program], logs: Path, on_death: Callable[[Death], None]) -> None:
-        """Prepare children that write to `<logs>/<name>.log`; `on_death` is told of each that ends unasked."""
-        self._children = [_Child(program, logs / f"{program.name}.log") for program in programs]
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        logs: Path | None,
+        on_death: Callable[[Death], None],
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        """Prepare children that write to `<logs>/<name>.log` (None: where we write); `on_death` is told of each that
+        ends unasked."""
+        self._children = [_Child(program, logs / f"{program.name}.log" if logs else None) for program in programs]
+        self._stop_seconds = stop_seconds
         self._on_death = on_death
         self._stopping = threading.Event()
 
@@ -150,12 +166,12 @@ class Supervisor:
         self._stopping.set()
 
     def stop(self) -> list[str]:
-        """Ask all to end, kill those that have not after STOP_SECONDS, and return their names.
+        """Ask all to end, kill those that have not in time, and return their names.
 
         A SIGINT or SIGTERM while this waits means: do not wait.
         """
         hurry = threading.Event()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         with on_signals(hurry.set):
             for child in self._children:
                 if child.process is not None and not child.has_ended():

@@ -1,0 +1,1 @@
+"""Accepting mail: see accept.accept."""

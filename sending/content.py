@@ -1,0 +1,142 @@
+"""From what is stored to the bytes that are sent, and back to what `raw` shows.
+
+Composing is a pure function of the stored rows: product name, instance domain and the writer's version were stored at
+accept, so the bytes are the same whenever they are made. RSA PKCS#1 v1.5 and Ed25519 are deterministic and `t=` is stored.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from projects.models import DkimKey
+from relay_project.db.ids import hours_after
+from relay_project.mail.dkim import Signer, SigningKey, sign
+from relay_project.mail.mime import Attachment, Message, NamedAddress, compose
+from sending.models import Content, Recipient, RecipientType, Send, Signature
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """Everything the bytes depend on. `headers`: pairs in order; `recipients`: (type, address, name) in order."""
+
+    uuid: uuid.UUID
+    from_address: str
+    from_name: str | None
+    subject: str | None
+    message_date: datetime
+    writer_version: int
+    mailer: str
+    body_html: str | None
+    body_text: str | None
+    headers: Sequence[Sequence[str]]
+    attachments: Sequence[dict[str, Any]]
+    attachment_bodies: Sequence[bytes | memoryview]
+    recipients: Sequence[tuple[str, str, str]]
+
+    @property
+    def message_id(self) -> str:
+        """Without angle brackets: the contract's `<uuid>@<from-domain>`."""
+        return f"{self.uuid}@{self.from_address.rpartition('@')[2]}"
+
+
+def to_message(stored: StoredMessage) -> Message:
+    """The message for the writer."""
+    return Message(
+        from_=NamedAddress(stored.from_address, stored.from_name),
+        to=_named(stored, RecipientType.TO),
+        cc=_named(stored, RecipientType.CC),
+        subject=stored.subject,
+        headers=tuple((name, value) for name, value in stored.headers),
+        text=stored.body_text,
+        html=stored.body_html,
+        attachments=tuple(
+            Attachment(bytes(body), what.get("name"), what.get("content_type"), what.get("content_id"))
+            for what, body in zip(stored.attachments, stored.attachment_bodies, strict=True)
+        ),
+        message_id=stored.message_id,
+        date=stored.message_date,
+        mailer=stored.mailer,
+    )
+
+
+def _named(stored: StoredMessage, kind: RecipientType) -> tuple[NamedAddress, ...]:
+    return tuple(NamedAddress(address, name or None) for type_, address, name in stored.recipients if type_ == kind)
+
+
+def compose_stored(stored: StoredMessage) -> bytes:
+    """The message before signing, by the writer it was accepted with."""
+    return compose(to_message(stored), stored.writer_version)
+
+
+def sign_composed(composed: bytes, signers: Sequence[Signer], date: datetime) -> bytes:
+    """The DKIM-Signature lines to put in front; `t=` is the message's date."""
+    return sign(composed, signers, int(date.timestamp()))
+
+
+def signers_for(domain_id: int, instance_domain: str) -> list[Signer]:
+    """The From domain's signer, then the instance domain's (one where they are the same)."""
+    keys = DkimKey.objects.select_related("domain").filter(is_current=True)
+    own = list(keys.filter(domain_id=domain_id))
+    instance = list(
+        keys.filter(domain__domain=instance_domain, domain__project__is_system=True).exclude(domain_id=domain_id)
+    )
+    return [Signer(key.domain.domain, key.selector, SigningKey.load(key.private_key)) for key in own + instance]
+
+
+def stored_message(send: Send) -> StoredMessage | None:
+    """What one send's bytes are made of; None when its content is gone (retention)."""
+    content = Content.objects.filter(pk=send.content_id).first()
+    if content is None:
+        return None
+    recipients = Recipient.objects.filter(send_id=send.pk, pk__gte=send.pk, pk__lt=hours_after(send.pk, 1)).order_by(
+        "position"
+    )
+    return StoredMessage(
+        uuid=send.uuid,
+        from_address=send.from_address,
+        from_name=send.from_name,
+        subject=send.subject,
+        message_date=send.message_date,
+        writer_version=send.writer_version,
+        mailer=send.mailer,
+        body_html=content.body_html,
+        body_text=content.body_text,
+        headers=content.headers,
+        attachments=content.attachments,
+        attachment_bodies=content.attachment_bodies,
+        recipients=[(r.type, r.address, r.name) for r in recipients],
+    )
+
+
+def raw_message(send: Send) -> bytes | None:
+    """The message as sent, byte for byte; signed on the fly before the first settle. None when its content is gone."""
+    stored = stored_message(send)
+    if stored is None:
+        return None
+    composed = compose_stored(stored)
+    signature = Signature.objects.filter(pk=send.pk).first()
+    if signature is not None:
+        return bytes(signature.header_lines) + composed
+    return sign_composed(composed, signers_for(send.domain_id, send.instance_domain), send.message_date) + composed
+
+
+def find_send(project_id: int, send_id: int) -> Send | None:
+    """A project's send by its id."""
+    return Send.objects.filter(pk=send_id, project_id=project_id).first() if 0 < send_id < 2**53 else None
+
+
+def waiting_recipients(send_id: int) -> list[dict[str, Any]]:
+    """The ledger's rows of one send: recipient_id, due_at, tries, in_flight."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT recipient_id, due_at, tries, attempt_id IS NOT NULL FROM sending_waiting WHERE send_id = %s",
+            [send_id],
+        )
+        return [
+            {"recipient_id": row[0], "due_at": row[1], "tries": row[2], "in_flight": row[3]}
+            for row in cursor.fetchall()
+        ]

@@ -1,0 +1,188 @@
+"""Claim: one UPDATE takes due rows, gives them an attempt id, a sender and a lease, before anything is dialled.
+
+Discover rarely, claim from known positions. About once a second a loose index scan lists what (priority, project) have
+something due in a lane; in between, claims go round that ring, at most RING_STEP entries at a time, each starting after
+the last row taken there, less a margin for accepts that commit late. The floors are hints: they keep claims from stepping
+over dead index entries (a pg_dump's old snapshot) and are forgotten when a claim finds nothing where the list says
+something, and every few seconds.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection
+
+from ips.senders import ServedIp
+
+RING_STEP = 50  # entries a claim looks at; with more projects due, each is reached within ⌈entries / 50⌉ claims
+DISCOVER_SECONDS = 1.0
+FORGET_SECONDS = 5.0
+LATE_COMMIT = timedelta(
+    seconds=1
+)  # an accept's due time is drawn before its commit: rows appear behind the last one taken
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+Key = tuple[int, int, int]  # lane, priority, project
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One waiting row in flight. Rows of one send and domain share the attempt id."""
+
+    recipient_id: int
+    send_id: int
+    project_id: int
+    queue_id: int
+    domain: str
+    attempt_id: int
+    tries: int
+    size_bytes: int
+    source_ip_id: int
+    lost: int
+
+
+@dataclass(slots=True)
+class Ring:
+    """What one sender knows of the lanes it serves. Its methods block; one database thread at a time."""
+
+    sender_id: int
+    floors: "OrderedDict[Key, datetime]" = field(default_factory=OrderedDict)
+    discovered_at: float = -1e9
+    forgotten_at: float = -1e9
+    misses: bool = False
+
+    def claim(self, ip: ServedIp, rows: int, lease_seconds: float, now: datetime) -> list[Claimed]:
+        """Take up to about `rows` due rows for this source IP (siblings in one domain come along)."""
+        self._discover_if_stale(ip)
+        keys = self._next_keys(ip)
+        taken = _claim_rows(keys, self.floors, ip, self.sender_id, rows, now, lease_seconds) if keys else []
+        self._advance(keys, taken)
+        return [row for row, _, _ in taken]
+
+    def forget(self) -> None:
+        """Discover at the next claim: a wake-up says that something is new."""
+        self.discovered_at = -1e9
+
+    def _discover_if_stale(self, ip: ServedIp) -> None:
+        clock = time.monotonic()
+        if clock - self.forgotten_at > FORGET_SECONDS:
+            self.floors.clear()
+            self.forgotten_at = clock
+            self.discovered_at = -1e9
+        if clock - self.discovered_at < DISCOVER_SECONDS and any(key[0] in lanes_of(ip) for key in self.floors):
+            return
+        self.discovered_at = clock
+        found = discover(lanes_of(ip))
+        for key in [key for key in self.floors if key[0] in lanes_of(ip) and key not in found]:
+            del self.floors[key]
+        for key in found:
+            self.floors.setdefault(key, _LONG_AGO)
+
+    def _next_keys(self, ip: ServedIp) -> list[Key]:
+        """The next entries of the ring for this IP's lanes: of the most urgent priority that has any."""
+        lanes = lanes_of(ip)
+        mine = [key for key in self.floors if key[0] in lanes]
+        if not mine:
+            return []
+        urgent = min(key[1] for key in mine)
+        return [key for key in mine if key[1] == urgent][:RING_STEP]
+
+    def _advance(self, keys: Sequence[Key], taken: Sequence[tuple[Claimed, Key, datetime]]) -> None:
+        """Move floors forward and the visited entries to the ring's end; entries that gave nothing leave it."""
+        hits = set()
+        for _, key, due_at in taken:
+            hits.add(key)
+            self.floors[key] = max(self.floors[key], due_at - LATE_COMMIT)
+        for key in keys:
+            if key in hits:
+                self.floors.move_to_end(key)
+            else:
+                del self.floors[key]  # found again, without a floor, by the next discovery
+
+
+def lanes_of(ip: ServedIp) -> tuple[int, ...]:
+    """The lanes whose rows this IP may take: its own sticky one, then those of its queues."""
+    return (-ip.id, *ip.queue_ids)
+
+
+_DISCOVER = """
+WITH RECURSIVE walk AS (
+  SELECT * FROM (
+    SELECT l.lane, w.priority, w.project_id FROM unnest(%(lanes)s::bigint[]) AS l(lane), LATERAL (
+      SELECT priority, project_id FROM sending_waiting w WHERE w.lane = l.lane AND w.phase = 0
+       ORDER BY priority, project_id, due_at, recipient_id LIMIT 1) w) first
+  UNION ALL
+  SELECT walk.lane, n.priority, n.project_id FROM walk, LATERAL (
+    SELECT priority, project_id FROM sending_waiting w WHERE w.lane = walk.lane AND w.phase = 0
+       AND (w.priority, w.project_id) > (walk.priority, walk.project_id)
+     ORDER BY priority, project_id, due_at, recipient_id LIMIT 1) n)
+SELECT lane, priority, project_id FROM walk WHERE lane NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
+"""
+
+
+def discover(lanes: Sequence[int]) -> list[Key]:
+    """Every (lane, priority, project) with claimable rows, by a loose index scan; paused queues left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DISCOVER, {"lanes": list(lanes)})
+        return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
+
+
+# Rows of sticky lanes belong to a queue too: a paused queue's are left alone there by the last condition of `picked`.
+_CLAIM = """
+WITH picked AS MATERIALIZED (
+  SELECT r.* FROM unnest(%(lanes)s::bigint[], %(priorities)s::smallint[], %(projects)s::bigint[],
+                         %(floors)s::timestamptz[]) AS t(lane, priority, project_id, due_at), LATERAL (
+    SELECT w.recipient_id, w.send_id, w.domain, w.due_at, w.lane, w.priority FROM sending_waiting w
+     WHERE w.lane = t.lane AND w.phase = 0 AND w.priority = t.priority AND w.project_id = t.project_id
+       AND w.due_at >= t.due_at AND w.due_at <= %(now)s
+       AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
+     ORDER BY w.due_at, w.recipient_id LIMIT %(share)s FOR UPDATE SKIP LOCKED) r
+  LIMIT %(rows)s
+), siblings AS MATERIALIZED (
+  SELECT w.recipient_id, w.send_id, w.domain, w.due_at, w.lane, w.priority
+    FROM (SELECT DISTINCT send_id, domain, lane FROM picked) p
+    JOIN sending_waiting w ON w.send_id = p.send_id AND w.domain = p.domain AND w.lane = p.lane
+   WHERE w.phase = 0 AND w.due_at <= %(now)s FOR UPDATE OF w SKIP LOCKED
+), grouped AS MATERIALIZED (
+  SELECT send_id, domain, new_id() AS attempt_id FROM (SELECT DISTINCT send_id, domain FROM siblings) g
+)
+UPDATE sending_waiting w
+   SET phase = 1, attempt_id = g.attempt_id, sender_id = %(sender)s, lease_until = %(lease)s, due_at = %(lease)s,
+       tries = w.tries + 1, source_ip_id = %(ip)s
+  FROM siblings s JOIN grouped g ON g.send_id = s.send_id AND g.domain = s.domain
+ WHERE w.recipient_id = s.recipient_id
+RETURNING w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.attempt_id, w.tries, w.size_bytes,
+          w.source_ip_id, w.lost, s.lane, s.priority,
+          CASE WHEN s.recipient_id IN (SELECT recipient_id FROM picked) THEN s.due_at ELSE '2000-01-01Z' END
+"""
+
+
+def _claim_rows(
+    keys: Sequence[Key],
+    floors: "OrderedDict[Key, datetime]",
+    ip: ServedIp,
+    sender_id: int,
+    rows: int,
+    now: datetime,
+    lease_seconds: float,
+) -> list[tuple[Claimed, Key, datetime]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM,
+            {
+                "lanes": [key[0] for key in keys],
+                "priorities": [key[1] for key in keys],
+                "projects": [key[2] for key in keys],
+                "floors": [floors[key] for key in keys],
+                "share": -(-rows // len(keys)),
+                "rows": rows,
+                "now": now,
+                "lease": now + timedelta(seconds=lease_seconds),
+                "sender": sender_id,
+                "ip": ip.id,
+            },
+        )
+        return [(Claimed(*row[:10]), (row[10], row[11], row[2]), row[12]) for row in cursor.fetchall()]

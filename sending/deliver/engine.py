@@ -1,0 +1,397 @@
+"""The engine: a pipeline of claim, talk and settle that lives as long as its process.
+
+*Claim* refills whenever less than half of the in-flight allowance (rows and bytes) is used. *Talk*: each job is a task of
+its own, so no stage waits for a batch's slowest member. *Settle*: every 50 ms or 200 results, one transaction. Claim and
+settle are plain functions with SQL over Django's connection, called in one database thread each. With the database gone,
+results wait in memory and nothing new is dialled.
+"""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+
+from ips.senders import Registration, ServedIp
+from relay_project.db.keyring import ring
+from relay_project.mail.classify import Category, Outcome, Verdict
+from relay_project.mail.reply import FailureKind, NetworkFailure
+from relay_project.mail.text import clean
+from relay_project.metrics import SECONDS, Counter, Gauge, Histogram
+from relay_project.net.resolver import Resolver
+from sending.deliver import giveback, wakeups
+from sending.deliver.claim import Ring
+from sending.deliver.load import Job, KeyCache, load
+from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome, attempt_status, status_of
+from sending.deliver.pool import Pool
+from sending.deliver.route import Router
+from sending.deliver.settling import Settler
+from sending.deliver.talk import Prepared, Surroundings, Talk
+
+log = structlog.get_logger()
+
+ATTEMPTS = Counter("email_send_attempts_total", "Attempts by how they ended.", ["ip", "status"])
+DURATION = Histogram("email_delivery_duration_seconds", "From claim to outcome.", ["ip"], buckets=SECONDS)
+IN_FLIGHT = Gauge("relay_mails_in_flight", "Recipients claimed and not yet settled.", multiprocess_mode="livesum")
+UNFORESEEN = Counter("relay_unforeseen_failures_total", "Attempts that ended in an error nobody foresaw (see the log).")
+
+LOOK_MIN_SECONDS = 0.025  # after a find
+LOOK_MAX_SECONDS = 1.0  # idle; lost hints and due retries are found by then
+SWEEP_SECONDS = 1.0
+SETTLE_SECONDS = 0.05
+SETTLE_RESULTS = 200
+LOCK_LOSS_SECONDS = 5.0  # without its lock a sender may be declared dead after this; it must have let go by then
+SIGNING_THREADS = 2  # RSA releases the GIL
+SLOW_SECONDS = 1.0  # mail that waits this long for a connection makes its site a slow one
+SITE_HOLD_SECONDS = 2.0  # a job over a slow site's share hangs on the held site for this long
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Engine:
+    """One sender process's engine. `run` until `stop`."""
+
+    registration: Registration
+    router: Router = field(
+        default_factory=lambda: Router(
+            Resolver(settings.DNS_RESOLVERS or None), settings.OUTGOING_SMTP_PORT, settings.SMTP_ROUTES
+        )
+    )
+    pool: Pool = field(default_factory=lambda: Pool(settings.SITE_CONNECTIONS))
+    keys: KeyCache = field(default_factory=KeyCache)
+    talks: dict[int, tuple[Talk, "asyncio.Task[None]"]] = field(default_factory=dict)
+    in_flight: dict[int, Job] = field(default_factory=dict)  # claimed and not settled, by attempt id
+    beat_at: float = field(default_factory=time.monotonic)  # the event loop's own sign of life
+    _ring: Ring = field(init=False)
+    _settler: Settler = field(init=False)
+    _around: Surroundings = field(init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _claim_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "claim"))
+    _settle_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settle"))
+    _signing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIGNING_THREADS, "sign"))
+    _draining_ips: set[int] = field(default_factory=set)
+    _slow_sites: set[str] = field(default_factory=set)
+    _rows: int = 0  # in flight
+    _bytes: int = 0
+    _lock_lost_at: float | None = None
+    _swept_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """The parts that share this engine's state."""
+        self._ring = Ring(self.registration.sender_id)
+        self._settler = Settler(SETTLE_SECONDS, SETTLE_RESULTS)
+        self._around = Surroundings(
+            router=self.router,
+            pool=self.pool,
+            run_in_thread=self._sign,
+            return_path_keys=ring("return-path"),
+            conversation_seconds=settings.CONVERSATION_SECONDS,
+        )
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until stopped; then finish what is under way, give back the rest, and leave."""
+        await self._in_claim_thread(self.registration.start)
+        self._ring.sender_id = self.registration.sender_id
+        await self._refresh()
+        wakeups.listen(self._wake.set)
+        log.info("sender.started", sender=self.registration.sender_id, ips=self._addresses())
+        settling = asyncio.create_task(self._settle_loop())
+        heart = asyncio.create_task(self._heart_loop())
+        try:
+            await self._look_loop()
+        finally:
+            wakeups.unlisten(self._wake.set)
+            await self._wind_down()
+            self._settler.close()
+            await settling
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+            await self._leave()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def _wind_down(self) -> None:
+        """Jobs that were not dialled go back at once; conversations may finish within SHUTDOWN_SECONDS."""
+        for talk, task in list(self.talks.values()):
+            if not talk.is_dialled:
+                task.cancel()
+        tasks = [task for _, task in self.talks.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=settings.SHUTDOWN_SECONDS)
+        for talk, task in list(self.talks.values()):
+            if talk.connection is not None:
+                talk.connection.abort("the sender is shutting down")
+            else:
+                task.cancel()
+        await asyncio.gather(*(task for _, task in self.talks.values()), return_exceptions=True)
+
+    async def _leave(self) -> None:
+        await self.pool.close_idle(older_than=-1)
+        try:
+            await self._in_claim_thread(self.registration.stop)
+        except (DatabaseError, InterfaceError):
+            log.warning("sender.left_without_database", sender=self.registration.sender_id)
+        for thread in (self._claim_thread, self._settle_thread):
+            await asyncio.get_running_loop().run_in_executor(thread, connection.close)
+            thread.shutdown()
+        self._signing.shutdown()
+        log.info("sender.stopped", sender=self.registration.sender_id)
+
+    # --- claim -----------------------------------------------------------------------------------------------------
+
+    async def _look_loop(self) -> None:
+        pause = LOOK_MIN_SECONDS
+        while not self._stopping.is_set():
+            jobs: list[Job] = []
+            if self._may_claim():
+                jobs = await self._guarded(self._look)
+            for job in jobs:
+                self._start(job)
+            pause = LOOK_MIN_SECONDS if jobs else min(pause * 2, LOOK_MAX_SECONDS)
+            if jobs and self._has_room():
+                await asyncio.sleep(0)  # more may be due: look again at once, after the others had their turn
+            else:
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for a wake-up, for room where there is none, or for the time to pass."""
+        event = self._wake if self._has_room() else self._room
+        self._room.clear()
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            pass
+        if self._wake.is_set():
+            self._wake.clear()
+            self._ring.forget()
+
+    def _may_claim(self) -> bool:
+        return bool(self._serving()) and self._lock_lost_at is None and not self._settler.is_stuck and self._has_room()
+
+    def _has_room(self) -> bool:
+        """Less than half of the allowance is used."""
+        return self._rows < settings.IN_FLIGHT_ROWS / 2 and self._bytes < settings.IN_FLIGHT_BYTES / 2
+
+    def _serving(self) -> list[ServedIp]:
+        return [ip for ip in self.registration.ips.values() if ip.id not in self._draining_ips]
+
+    def _look(self) -> list[Job]:
+        """In the claim thread: free what is lost, promote what fell due, claim for each IP, load."""
+        now = datetime.now(UTC)
+        if time.monotonic() - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            lost = giveback.sweep(now)
+            if lost:
+                log.warning("sender.swept", rows=lost)
+            if giveback.promote(now) or lost:
+                self._ring.forget()
+        wanted = settings.IN_FLIGHT_ROWS - self._rows
+        claimed_at = time.monotonic()
+        lease = settings.CONVERSATION_SECONDS + settings.LEASE_GRACE_SECONDS
+        serving = self._serving()
+        rows = [row for ip in serving for row in self._ring.claim(ip, math.ceil(wanted / len(serving)), lease, now)]
+        return load(rows, self.keys, claimed_at)
+
+    # --- talk ------------------------------------------------------------------------------------------------------
+
+    def _start(self, job: Job) -> None:
+        self.in_flight[job.attempt_id] = job
+        self._weigh(job, 1)
+        ip = self.registration.ips.get(job.source_ip_id)
+        if ip is None:
+            self._settler.put(GiveBack(job), self._settled)
+            return
+        talk = Talk(job, ip, self._around)
+        self.talks[job.attempt_id] = (talk, asyncio.create_task(self._talk(talk)))
+
+    async def _talk(self, talk: Talk) -> None:
+        """Run one job and hand its outcome to settle, whatever happens."""
+        outcome: AttemptOutcome | GiveBack
+        try:
+            outcome = await self._within_share(talk)
+        except asyncio.CancelledError:
+            if talk.is_dialled:
+                failure = NetworkFailure(FailureKind.CUT, "the sender is shutting down")
+                outcome = unforeseen(talk, failure, Category.TEMPORARY)
+            else:
+                outcome = self._held(talk, talk.held_for) if talk.held_for else GiveBack(talk.job)
+        except Exception as error:
+            UNFORESEEN.inc()
+            log.exception("attempt.unforeseen_failure", attempt=talk.job.attempt_id, send=talk.job.send_id)
+            text = f"internal error: {type(error).__name__}: {clean(str(error), 300)}"
+            outcome = unforeseen(talk, NetworkFailure(FailureKind.PROTOCOL, text), Category.INFRASTRUCTURE)
+        self.talks.pop(talk.job.attempt_id, None)
+        self._count(talk, outcome)
+        self._settler.put(outcome, self._settled)
+
+    async def _within_share(self, talk: Talk) -> AttemptOutcome | GiveBack:
+        """A job for a slow site that has its share of the allowance already hangs on the held site for a moment."""
+        if self._slow_sites:
+            site = await self._site_of(talk)
+            if site in self._slow_sites and self._waiting_for(site) >= self._share:
+                return self._held(talk, site)
+        return await talk.run()
+
+    @property
+    def _share(self) -> int:
+        return settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100
+
+    def _waiting_for(self, site: str) -> int:
+        return sum(
+            1 for talk, _ in self.talks.values() if not talk.is_dialled and talk.route and talk.route.site == site
+        )
+
+    def _relieve(self) -> None:
+        """No site takes more than a share of the allowance for long: once a second, what is over goes back.
+
+        A site counts as slow when its mail has waited for a connection for SLOW_SECONDS; at full speed none does.
+        """
+        waiting: dict[str, list[tuple[Talk, asyncio.Task[None]]]] = {}
+        for talk, task in self.talks.values():
+            if not talk.is_dialled and talk.route is not None:
+                waiting.setdefault(talk.route.site, []).append((talk, task))
+        self._slow_sites = {site for site, talks in waiting.items() if max(t.age for t, _ in talks) > SLOW_SECONDS}
+        for site in self._slow_sites:
+            for talk, task in waiting[site][self._share :]:
+                talk.held_for = site
+                task.cancel()
+
+    def _held(self, talk: Talk, site: str) -> GiveBack:
+        reason = f"{site} is slow and has its share of the mail under way from {talk.ip.address}"
+        return GiveBack(talk.job, SITE_HOLD_SECONDS, site, reason)
+
+    async def _site_of(self, talk: Talk) -> str:
+        try:
+            return (await self.router.route(talk.job.domain)).site
+        except ConnectionError:
+            return ""
+
+    async def _sign(self, prepare: Callable[[Job], Prepared], job: Job) -> Prepared:
+        return await asyncio.get_running_loop().run_in_executor(self._signing, prepare, job)
+
+    def _count(self, talk: Talk, outcome: AttemptOutcome | GiveBack) -> None:
+        if isinstance(outcome, AttemptOutcome):
+            status = attempt_status([status_of(recipient, next_try_exists=True) for recipient in outcome.recipients])
+            ATTEMPTS.labels(talk.ip.address, status.value).inc()
+            DURATION.labels(talk.ip.address).observe(time.monotonic() - talk.job.claimed_at)
+            log.debug("attempt.ended", attempt=talk.job.attempt_id, send=talk.job.send_id, status=status.value)
+
+    # --- settle ----------------------------------------------------------------------------------------------------
+
+    async def _settle_loop(self) -> None:
+        async for batch in self._settler.batches():
+            await asyncio.get_running_loop().run_in_executor(self._settle_thread, self._settler.settle, batch)
+            batch.done()
+
+    def _settled(self, job: Job) -> None:
+        """In the event loop, when a job's rows have left our hands."""
+        if self.in_flight.pop(job.attempt_id, None) is not None:
+            self._weigh(job, -1)
+        if self._has_room():
+            self._room.set()
+
+    def _weigh(self, job: Job, sign: int) -> None:
+        self._rows += sign * len(job.targets)
+        self._bytes += sign * job.size_bytes
+        IN_FLIGHT.inc(sign * len(job.targets))
+
+    # --- alive -----------------------------------------------------------------------------------------------------
+
+    async def _heart_loop(self) -> None:
+        while True:
+            self.beat_at = time.monotonic()
+            await self.pool.close_idle()
+            await self._guarded(self._beat)
+            self._check_lock()
+            self._relieve()
+            await self._release_drained()
+            await asyncio.sleep(1.0)
+
+    def _beat(self) -> list[Job]:
+        """In the claim thread."""
+        self.registration.beat()
+        if not self.registration.holds_lock and not self.registration.retake_locks():
+            raise InterfaceError("the sender's lock is held by somebody else")
+        self._draining_ips |= self.registration.refresh_ips()
+        self._lock_lost_at = None
+        return []
+
+    def _check_lock(self) -> None:
+        if self._lock_lost_at is not None and time.monotonic() - self._lock_lost_at > LOCK_LOSS_SECONDS:
+            for talk, task in list(self.talks.values()):
+                if not talk.is_dialled:
+                    task.cancel()
+                elif talk.connection is not None:
+                    talk.connection.abort("the sender lost its lock in the database")
+
+    async def _release_drained(self) -> None:
+        busy = {job.source_ip_id for job in self.in_flight.values()}
+        for ip_id in self._draining_ips - busy:
+            self._draining_ips.discard(ip_id)
+            await self._guarded(lambda ip_id=ip_id: self._release(ip_id))  # type: ignore[misc]
+
+    def _release(self, ip_id: int) -> list[Job]:
+        self.registration.release(ip_id)
+        return []
+
+    async def _refresh(self) -> None:
+        await self._in_claim_thread(self.registration.refresh_ips)
+
+    def _addresses(self) -> list[str]:
+        return [ip.address for ip in self.registration.ips.values()]
+
+    @property
+    def is_alive(self) -> bool:
+        """The event loop turns."""
+        return time.monotonic() - self.beat_at < 30
+
+    # --- threads ---------------------------------------------------------------------------------------------------
+
+    async def _in_claim_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._claim_thread, work)
+
+    async def _guarded(self, work: Callable[[], list[Job]]) -> list[Job]:
+        """Database work that may find the database gone: logged, the connection dropped, tried again by the caller's loop."""
+        try:
+            return await self._in_claim_thread(work)
+        except (DatabaseError, InterfaceError, OSError) as error:
+            if work == self._beat and self._lock_lost_at is None:
+                self._lock_lost_at = time.monotonic()
+            log.warning("sender.database_trouble", error=f"{type(error).__name__}: {error}".strip())
+            await self._in_claim_thread(connection.close)
+            await asyncio.sleep(0.5)
+            return []
+
+
+def unforeseen(talk: Talk, failure: NetworkFailure, category: Category) -> AttemptOutcome:
+    """What ended without a verdict is a deferral; the schedule bounds how often."""
+    verdict = Verdict(Outcome.DEFERRED, category, suppress=False, rule="unforeseen")
+    return AttemptOutcome(
+        job=talk.job,
+        recipients=tuple(RecipientOutcome(target, verdict, None, failure) for target in talk.job.targets),
+        site=talk.route.site if talk.route else "",
+        resolved_hosts=talk.route.hosts if talk.route else (),
+        conversations=talk.conversations,
+        network_error=failure.text,
+    )
+
+
+def default_processes(ip_count: int) -> int:
+    """At most as many sender processes as cores share the host's IPs."""
+    return settings.SENDER_PROCESSES or max(1, min(os.cpu_count() or 1, ip_count))

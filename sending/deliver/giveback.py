@@ -1,0 +1,177 @@
+"""Rows that return to the ledger without a result: given back by their sender, or swept after a lost lease.
+
+Giving back restores `tries`: only attempts that were dialled, and lost ones, count. Only settle, give-back and the sweeper
+clear an attempt id.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from ips.senders import DEAD_SENDERS
+from projects.events import NewEvent, emit_many
+from relay_project.metrics import Counter
+from sending.deliver.outcome import GiveBack
+
+PROMOTE_ROWS = 500  # at a time, so that no statement lasts longer than a claim
+SWEEP_ROWS = 500
+LOST_TEXT = "The sender died or its lease ran out in mid-conversation; whether the mail was taken is unknown."
+GAVE_UP_TEXT = "given up: the retry schedule is used up"
+
+LOST = Counter("relay_attempts_lost_total", "Attempts whose sender died or whose lease ran out (possible duplicates).")
+
+
+def give_back(items: Sequence[GiveBack], now: datetime) -> None:
+    """Return claimed rows that were not dialled; those with a site hang on it until its slot."""
+    if not items:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        held = {item.job.attempt_id: _hold(item, now) for item in items if item.site is not None}
+        rows = sorted(
+            (target.row.recipient_id, item.job.attempt_id, now + timedelta(seconds=item.wait_seconds),
+             held.get(item.job.attempt_id))
+            for item in items for target in item.job.targets
+        )  # fmt: skip
+        cursor.execute(
+            "SELECT FROM sending_waiting WHERE recipient_id = ANY(%s) ORDER BY recipient_id FOR UPDATE",
+            [[row[0] for row in rows]],
+        )
+        cursor.execute(
+            """UPDATE sending_waiting w
+                  SET phase = CASE WHEN b.held IS NOT NULL THEN 2 WHEN b.due <= %s THEN 0 ELSE 1 END, due_at = b.due,
+                      held_site_id = b.held, tries = w.tries - 1, attempt_id = NULL, sender_id = NULL,
+                      lease_until = NULL, source_ip_id = CASE WHEN w.lane < 0 THEN w.source_ip_id END
+                 FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::bigint[]) AS b(id, attempt, due, held)
+                WHERE w.recipient_id = b.id AND w.attempt_id = b.attempt""",
+            [now, *([row[i] for row in rows] for i in range(4))],
+        )
+
+
+def _hold(item: GiveBack, now: datetime) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO ips_heldsite (queue_id, source_ip_id, site, reason, next_slot) VALUES (%s, %s, %s, %s, %s)
+               ON CONFLICT (queue_id, source_ip_id, site) DO UPDATE
+                 SET next_slot = greatest(ips_heldsite.next_slot, EXCLUDED.next_slot), reason = EXCLUDED.reason
+               RETURNING id""",
+            [
+                item.job.queue_id,
+                item.job.source_ip_id,
+                item.site,
+                item.reason,
+                now + timedelta(seconds=item.wait_seconds),
+            ],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def promote(now: datetime) -> int:
+    """Make claimable what fell due, and what hung on a site whose slot has come; ≤ PROMOTE_ROWS each. Returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE sending_waiting w SET phase = 0 FROM (
+                 SELECT recipient_id FROM sending_waiting WHERE phase = 1 AND due_at <= %s AND attempt_id IS NULL
+                  ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) d
+                WHERE w.recipient_id = d.recipient_id""",
+            [now, PROMOTE_ROWS],
+        )
+        promoted = cursor.rowcount
+        cursor.execute(
+            """UPDATE sending_waiting w SET phase = 0, held_site_id = NULL, due_at = %s FROM (
+                 SELECT r.recipient_id FROM ips_heldsite h, LATERAL (
+                   SELECT recipient_id FROM sending_waiting WHERE phase = 2 AND held_site_id = h.id
+                    ORDER BY project_id, due_at LIMIT %s FOR UPDATE SKIP LOCKED) r
+                  WHERE h.next_slot <= %s) d
+                WHERE w.recipient_id = d.recipient_id""",
+            [now, PROMOTE_ROWS // 5, now],
+        )
+        return int(promoted + cursor.rowcount)
+
+
+_LOST_ROWS = f"""
+SELECT recipient_id, send_id, project_id, queue_id, source_ip_id, attempt_id, tries, lost, domain FROM sending_waiting
+ WHERE phase = 1 AND attempt_id IS NOT NULL AND (due_at <= %s OR sender_id IN ({DEAD_SENDERS})
+       OR NOT EXISTS (SELECT FROM ips_sender s WHERE s.id = sender_id))
+ ORDER BY recipient_id LIMIT %s FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 — constants only
+
+
+def sweep(now: datetime) -> int:
+    """Free rows whose sender is dead or whose lease ran out, each with a `lost` attempt in the same transaction.
+
+    The first loss is tried again at once (the mail may not have left); a later one backs off by the schedule, and after
+    the last try the recipient is `failed` with the reason shown. Returns how many rows were freed.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_LOST_ROWS, [now, SWEEP_ROWS])
+        rows = cursor.fetchall()
+        if not rows:
+            return 0
+        _record_lost(rows)
+        dues = [_next_time(tries, lost, now) for *_, tries, lost, _ in rows]
+        ids = [row[0] for row in rows]
+        cursor.execute(
+            """UPDATE sending_waiting w SET phase = CASE WHEN d.due <= %s THEN 0 ELSE 1 END, due_at = d.due,
+                      lost = w.lost + 1, attempt_id = NULL, sender_id = NULL, lease_until = NULL,
+                      lane = CASE WHEN w.tries > 1 THEN -w.source_ip_id ELSE w.lane END
+                 FROM unnest(%s::bigint[], %s::timestamptz[]) AS d(id, due)
+                WHERE w.recipient_id = d.id AND d.due IS NOT NULL""",
+            [now, ids, dues],
+        )
+        ended = [recipient_id for recipient_id, due in zip(ids, dues, strict=True) if due is None]
+        cursor.execute("DELETE FROM sending_waiting WHERE recipient_id = ANY(%s)", [ended])
+        _update_recipients(rows, dues)
+    LOST.inc(len(rows))
+    return len(rows)
+
+
+def _next_time(tries: int, lost: int, now: datetime) -> datetime | None:
+    return now if lost == 0 else settings.RETRY_SCHEDULE.next_try(tries, now)
+
+
+def _update_recipients(rows: Sequence[tuple[int, ...]], dues: Sequence[datetime | None]) -> None:
+    statuses = ["failed" if due is None else "deferred" for due in dues]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE sending_recipient r SET status = v.status, try_count = v.tries
+                 FROM unnest(%s::bigint[], %s::text[], %s::smallint[]) AS v(id, status, tries)
+                WHERE r.id = v.id AND r.id BETWEEN %s AND %s AND r.status IN ('queued', 'deferred')""",
+            [[row[0] for row in rows], statuses, [row[6] for row in rows], rows[0][0], rows[-1][0]],
+        )
+        emit_many(
+            cursor,
+            [
+                NewEvent(
+                    row[2],
+                    f"send.recipient.{status}",
+                    "send",
+                    row[1],
+                    {"recipient_id": row[0], "attempt_id": row[5], "status": status, "smtp_message": LOST_TEXT},
+                )
+                for row, status in zip(rows, statuses, strict=True)
+            ],
+        )
+
+
+def _record_lost(rows: Sequence[tuple[int, ...]]) -> None:
+    """The attempts as far as anybody knows them: shown as deferred, with the cause as their network error."""
+    attempts = {row[5]: row for row in rows}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sending_attempt (id, send_id, project_id, queue_id, source_ip_id, status, try_count, domain,
+                      site, resolved_mx_hosts, smtp_conversations, network_error, is_lost, duration_ms)
+               SELECT a.id, a.send, a.project, a.queue, a.ip, 'deferred', a.tries, a.domain, '', '[]', '{}', %s, true, 0
+                 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[],
+                             %s::text[]) AS a(id, send, project, queue, ip, tries, domain)
+               ON CONFLICT (id) DO NOTHING""",
+            [LOST_TEXT, *([row[i] for row in attempts.values()] for i in (5, 1, 2, 3, 4, 6, 8))],
+        )
+        cursor.execute(
+            """INSERT INTO sending_attemptrecipient (attempt_id, send_id, recipient_id, recipient_status, smtp_code,
+                      smtp_message, category, rule, is_suppressed)
+               SELECT a.attempt, a.send, a.recipient, 'deferred', 0, %s, 'temporary', 'lost', false
+                 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS a(attempt, send, recipient)""",
+            [LOST_TEXT, *([row[i] for row in rows] for i in (5, 1, 0))],
+        )

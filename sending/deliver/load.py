@@ -1,0 +1,206 @@
+"""What a claimed batch needs to be composed: read once per batch, in the database thread that claimed it.
+
+Every statement carries a literal range of ids: the partitions that cannot match are left out when it is planned.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from relay_project.db.ids import hours_after
+from relay_project.mail.dkim import Signer
+from sending.content import StoredMessage, signers_for
+from sending.deliver.claim import Claimed
+from sending.suppress import suppressed_among
+
+Row = tuple[Any, ...]
+
+KEY_SECONDS = 15.0  # how long a domain's keys are kept in memory; a rotation keeps the old key published for longer
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One recipient of a job: its waiting row and its address."""
+
+    row: Claimed
+    address: str
+    is_suppressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to be made: the recipients of one send in one domain."""
+
+    attempt_id: int
+    send_id: int
+    project_id: int
+    queue_id: int
+    source_ip_id: int
+    domain: str
+    targets: tuple[Target, ...]
+    stored: StoredMessage | None  # None: its rows are gone; the attempt fails with that reason
+    signers: tuple[Signer, ...]
+    instance_domain: str
+    signature: bytes | None  # of an earlier attempt, to be reused
+    claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
+
+    @property
+    def tries(self) -> int:
+        """The number of this try, from 1."""
+        return max(target.row.tries for target in self.targets)
+
+    @property
+    def size_bytes(self) -> int:
+        """For the allowance of bytes in flight."""
+        return self.targets[0].row.size_bytes
+
+
+@dataclass(slots=True)
+class KeyCache:
+    """Signers by (domain, instance domain), for a few seconds."""
+
+    kept: dict[tuple[int, str], tuple[float, tuple[Signer, ...]]] = field(default_factory=dict)
+
+    def signers(self, domain_id: int, instance_domain: str) -> tuple[Signer, ...]:
+        """The signers of a From domain; read anew when older than KEY_SECONDS."""
+        key, clock = (domain_id, instance_domain), time.monotonic()
+        found = self.kept.get(key)
+        if found is None or clock - found[0] > KEY_SECONDS:
+            if len(self.kept) > 10_000:
+                self.kept.clear()
+            found = self.kept[key] = (clock, tuple(signers_for(domain_id, instance_domain)))
+        return found[1]
+
+
+_SENDS = """
+SELECT s.id, s.uuid, s.domain_id, s.from_address, s.from_name, s.subject, s.message_date, s.writer_version, s.mailer,
+       s.instance_domain, c.body_html, c.body_text, c.headers::text, c.attachments::text, c.attachment_bodies,
+       g.header_lines
+  FROM sending_send s
+  JOIN sending_content c ON c.id = s.content_id AND c.id BETWEEN %(content_low)s AND %(high)s
+  LEFT JOIN sending_signature g ON g.send_id = s.id AND g.send_id BETWEEN %(low)s AND %(high)s
+ WHERE s.id = ANY(%(ids)s) AND s.id BETWEEN %(low)s AND %(high)s
+"""
+_RECIPIENTS = """
+SELECT r.send_id, r.id, r.type, r.address, r.name FROM sending_recipient r
+ WHERE r.send_id = ANY(%(ids)s) AND r.id BETWEEN %(low)s AND %(high)s ORDER BY r.send_id, r.position
+"""
+
+
+def load(claimed: Sequence[Claimed], keys: KeyCache, claimed_at: float) -> list[Job]:
+    """The jobs of a claimed batch."""
+    if not claimed:
+        return []
+    send_ids = sorted({row.send_id for row in claimed})
+    with connection.cursor() as cursor:
+        sends = _read_sends(cursor, send_ids)
+        recipients = _read_recipients(cursor, send_ids)
+        suppressed = _read_suppressed(cursor, claimed, recipients)
+    groups: dict[int, list[Claimed]] = defaultdict(list)
+    for row in claimed:
+        groups[row.attempt_id].append(row)
+    return [_job(rows, sends, recipients, suppressed, keys, claimed_at) for rows in groups.values()]
+
+
+def _read_sends(cursor: CursorWrapper, ids: Sequence[int]) -> dict[int, Row]:
+    # A content is at most as old as its send's day allows; shared contents of batches are written with their sends.
+    cursor.execute(_SENDS, {"ids": list(ids), "low": ids[0], "content_low": hours_after(ids[0], -1), "high": ids[-1]})
+    return {row[0]: row for row in cursor.fetchall()}
+
+
+def _read_recipients(cursor: CursorWrapper, ids: Sequence[int]) -> dict[int, list[tuple[int, str, str, str]]]:
+    cursor.execute(_RECIPIENTS, {"ids": list(ids), "low": ids[0], "high": hours_after(ids[-1], 1)})
+    found: dict[int, list[tuple[int, str, str, str]]] = defaultdict(list)
+    for send_id, recipient_id, kind, address, name in cursor.fetchall():
+        found[send_id].append((recipient_id, kind, address, name))
+    return found
+
+
+def _read_suppressed(
+    cursor: CursorWrapper, claimed: Iterable[Claimed], recipients: dict[int, list[tuple[int, str, str, str]]]
+) -> set[tuple[int, str]]:
+    """(project, address) of those suppressed since they were accepted (lesson C8)."""
+    wanted = {row.recipient_id for row in claimed}
+    by_project: dict[int, set[str]] = defaultdict(set)
+    for row in claimed:
+        by_project[row.project_id] |= {r[2] for r in recipients.get(row.send_id, ()) if r[0] in wanted}
+    return {
+        (project_id, address)
+        for project_id, addresses in by_project.items()
+        for address in suppressed_among(cursor, project_id, addresses)
+    }
+
+
+def _job(
+    rows: list[Claimed],
+    sends: dict[int, Row],
+    recipients: dict[int, list[tuple[int, str, str, str]]],
+    suppressed: set[tuple[int, str]],
+    keys: KeyCache,
+    claimed_at: float,
+) -> Job:
+    first = rows[0]
+    send = sends.get(first.send_id)
+    people = recipients.get(first.send_id, [])
+    addresses = {recipient_id: address for recipient_id, _, address, _ in people}
+    instance_domain = str(send[9]) if send else ""
+    return Job(
+        attempt_id=first.attempt_id,
+        send_id=first.send_id,
+        project_id=first.project_id,
+        queue_id=first.queue_id,
+        source_ip_id=first.source_ip_id,
+        domain=first.domain,
+        targets=tuple(
+            Target(row, address, (row.project_id, address) in suppressed)
+            for row in sorted(rows, key=lambda r: r.recipient_id)
+            for address in [addresses.get(row.recipient_id, "")]
+        ),
+        stored=_stored(send, people) if send and all(row.recipient_id in addresses for row in rows) else None,
+        signers=keys.signers(send[2], instance_domain) if send else (),
+        instance_domain=instance_domain,
+        signature=bytes(send[15]) if send and send[15] is not None else None,
+        claimed_at=claimed_at,
+    )
+
+
+def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage:
+    (
+        _,
+        uuid,
+        _,
+        from_address,
+        from_name,
+        subject,
+        date,
+        writer,
+        mailer,
+        _,
+        html,
+        text,
+        headers,
+        attachments,
+        bodies,
+        _,
+    ) = send
+    return StoredMessage(
+        uuid=uuid,
+        from_address=from_address,
+        from_name=from_name,
+        subject=subject,
+        message_date=date,
+        writer_version=writer,
+        mailer=mailer,
+        body_html=html,
+        body_text=text,
+        headers=json.loads(headers),
+        attachments=json.loads(attachments),
+        attachment_bodies=bodies or [],
+        recipients=[(kind, address, name) for _, kind, address, name in people],
+    )

@@ -1,0 +1,79 @@
+"""What a conversation leaves for settle: plain values, no rows."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay_project.mail.classify import Category, Outcome, Verdict
+from relay_project.mail.reply import NetworkFailure, Reply
+from sending.deliver.load import Job, Target
+from sending.models import AttemptStatus, RecipientStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientOutcome:
+    """One recipient's part: what was said and what it means."""
+
+    target: Target
+    verdict: Verdict
+    reply: Reply | None = None
+    failure: NetworkFailure | None = None
+
+    @property
+    def text(self) -> str:
+        """What the contract calls smtp_message."""
+        if self.reply is not None:
+            return self.reply.text
+        return self.failure.text if self.failure is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """One attempt, finished. `conversations` is host → conversation as the API shows it."""
+
+    job: Job
+    recipients: tuple[RecipientOutcome, ...]
+    site: str = ""
+    resolved_hosts: tuple[str, ...] = ()
+    responded_host: str | None = None
+    conversations: dict[str, Any] = field(default_factory=dict)
+    tls: dict[str, Any] | None = None
+    network_error: str = ""
+    duration_ms: int = 0
+    signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """A job that was claimed and not dialled: its rows go back with their tries restored, due after `wait_seconds`.
+
+    With `site`, they hang on a held site for that long.
+    """
+
+    job: Job
+    wait_seconds: float = 0.0
+    site: str | None = None
+    reason: str = ""
+
+
+SUPPRESSED = Verdict(Outcome.BOUNCED, Category.RECIPIENT, suppress=False, rule="suppressed-since-accept")
+
+
+def status_of(outcome: RecipientOutcome, next_try_exists: bool) -> RecipientStatus:
+    """The recipient's new state: a deferral without another try is `failed`."""
+    if outcome.verdict is SUPPRESSED:
+        return RecipientStatus.SUPPRESSED
+    if outcome.verdict.outcome is Outcome.ACCEPTED:
+        return RecipientStatus.ACCEPTED
+    if outcome.verdict.outcome is Outcome.BOUNCED:
+        return RecipientStatus.BOUNCED
+    return RecipientStatus.DEFERRED if next_try_exists else RecipientStatus.FAILED
+
+
+def attempt_status(statuses: list[RecipientStatus]) -> AttemptStatus:
+    """The contract's: all alike → that; some accepted → partial; otherwise the mildest."""
+    kinds = {RecipientStatus.BOUNCED if s is RecipientStatus.SUPPRESSED else s for s in statuses}
+    if len(kinds) == 1:
+        return AttemptStatus(kinds.pop().value)
+    if RecipientStatus.ACCEPTED in kinds:
+        return AttemptStatus.PARTIAL
+    return AttemptStatus.DEFERRED if RecipientStatus.DEFERRED in kinds else AttemptStatus.BOUNCED

@@ -1,0 +1,117 @@
+"""The sandbox's inbox: what it received, whose it was, and whether its signatures verify.
+
+Signatures are judged by dkimpy, over the TXT records that DNS (the sandbox's) gives: the proof that a receiver would see.
+"""
+
+import email.header
+import email.policy
+from collections.abc import Callable
+from email import message_from_bytes
+from typing import Any
+
+import dkim
+from django.db import close_old_connections
+
+from projects.models import DkimKey
+from relay_project.db.keyring import ring
+from relay_project.mail.dkim import txt_value
+from relay_project.mail.text import clean
+from relay_project.mail.verp import ForgedToken, NotAToken, read_reverse_path
+from relay_project.sandbox.smtp import ReceivedMail
+from sending.models import SandboxMessage, Send
+
+MAX_SIGNATURES = 5  # of one mail that are checked
+KEPT = 5000  # messages in the inbox; older ones leave
+
+TxtLookup = Callable[[str], list[str]]
+
+
+def store(mail: ReceivedMail, txt: TxtLookup) -> SandboxMessage:
+    """Keep one received mail, with the verdict on its signatures."""
+    close_old_connections()
+    parsed = message_from_bytes(mail.data, policy=email.policy.compat32)
+    send = _send_of(mail)
+    return SandboxMessage.objects.create(
+        project_id=send.project_id if send else None,
+        send_id=send.pk if send else None,
+        reverse_path=clean(mail.reverse_path, 320),
+        recipients=[clean(recipient, 320) for recipient in mail.recipients],
+        helo_name=clean(mail.helo_name, 255),
+        peer=clean(mail.peer, 64),
+        is_tls=mail.tls,
+        subject=_header(parsed, "Subject"),
+        from_header=_header(parsed, "From"),
+        data=mail.data,
+        dkim_results=dkim_results(mail.data, txt),
+    )
+
+
+def _send_of(mail: ReceivedMail) -> Send | None:
+    """The send that the signed return path names; reports come back to it as recipients, so those count too."""
+    for address in (mail.reverse_path, *mail.recipients):
+        try:
+            token = read_reverse_path(address, ring("return-path"))
+        except (NotAToken, ForgedToken):
+            continue
+        return Send.objects.filter(pk=token.send_id).first()
+    return None
+
+
+def _header(parsed: Any, name: str) -> str:
+    raw = parsed.get(name)
+    if raw is None:
+        return ""
+    parts = email.header.decode_header(str(raw))
+    return clean(str(email.header.make_header(parts)) if len(parts) < 100 else str(raw), 998)
+
+
+def dkim_results(data: bytes, txt: TxtLookup) -> list[dict[str, Any]]:
+    """One entry per DKIM-Signature, in the order they stand: domain, selector, valid, error."""
+    verifier = dkim.DKIM(data)
+    signatures = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"][:MAX_SIGNATURES]
+    return [_verified(data, index, value, txt) for index, value in enumerate(signatures)]
+
+
+def _verified(data: bytes, index: int, value: bytes, txt: TxtLookup) -> dict[str, Any]:
+    tags = _tags(value)
+    result: dict[str, Any] = {"domain": tags.get("d", ""), "selector": tags.get("s", ""), "valid": False, "error": ""}
+    try:
+        result["valid"] = bool(dkim.DKIM(data).verify(idx=index, dnsfunc=lambda name, timeout=5: _first_txt(name, txt)))
+    except (dkim.DKIMException, ValueError, OSError) as error:
+        result["error"] = clean(f"{type(error).__name__}: {error}", 300)
+    if not result["valid"] and not result["error"]:
+        result["error"] = "the signature does not match"
+    return result
+
+
+def _tags(value: bytes) -> dict[str, str]:
+    pairs = (tag.partition(b"=") for tag in value.split(b";"))
+    return {clean(name.strip(), 20): clean(b"".join(text.split()), 253) for name, _, text in pairs}
+
+
+def _first_txt(name: bytes | str, txt: TxtLookup) -> bytes | None:
+    asked = name.decode() if isinstance(name, bytes) else name
+    found = txt(asked.rstrip("."))
+    return found[0].encode() if found else None
+
+
+def published_txt(name: str) -> list[str]:
+    """What the sandbox's DNS answers for TXT: the DKIM record of every domain of ours, SPF and DMARC for the others."""
+    close_old_connections()
+    asked = name.rstrip(".").lower()
+    selector, marker, domain = asked.partition("._domainkey.")
+    if marker:
+        keys = DkimKey.objects.filter(domain__domain=domain, selector__iexact=selector)
+        return sorted({txt_value(key.private_key) for key in keys})
+    if asked.startswith("_dmarc."):
+        return ["v=DMARC1; p=none"]
+    return [] if asked.startswith("_") else ["v=spf1 ip4:127.0.0.0/8 ~all"]
+
+
+def trim() -> int:
+    """Drop all but the newest messages; returns how many left."""
+    newest = SandboxMessage.objects.order_by("-id").values_list("id", flat=True)[KEPT : KEPT + 1]
+    deleted = 0
+    for limit in newest:
+        deleted, _ = SandboxMessage.objects.filter(pk__lte=limit).delete()
+    return deleted
