@@ -1,0 +1,3 @@
+"""What the cast of these tests knows."""
+
+PASSWORD = "correct horse battery staple"
