@@ -59,3 +59,12 @@ def decrypt(token: str) -> str:
 def rotate(tokens: Sequence[str]) -> list[str]:
     """The same secrets as tokens under the current key; raises UndecryptableSecret."""
     return [encrypt(decrypt(token)) for token in tokens]
+
+
+def is_current(token: str) -> bool:
+    """Whether the token was made with the current key, so that older ones may go."""
+    try:
+        _fernet(tuple(settings.APP_SECRETS[:1])).decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
