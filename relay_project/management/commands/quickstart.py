@@ -4,10 +4,12 @@ PostgreSQL (unless DATABASE_URL names one) → migrations → the product's proc
 through the HTTP API, its journey printed. Then it watches over the processes until Ctrl-C. With --once it ends there.
 """
 
+import logging
 import signal
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ from relay_project.supervise import Death, Supervisor
 
 PORT_LIMIT = 65535
 DATABASE_PAUSE_SECONDS = 5.0  # between tries to start a database that has ended
+STARTS = 3  # a process that ends as often before all are ready will not come up by itself
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
@@ -49,6 +52,7 @@ class Command(BaseCommand):
             if not environment.is_prepared():
                 kept = Home(settings.RELAY_HOME).read_env()
                 environment.enter_second_pass(home, kept, options["port"], options["once"])
+            logging.getLogger().setLevel(logging.WARNING)  # the children have logs; here a newcomer reads
             with _sigterm_as_interrupt(), home.lock():
                 Run(home, Terminal(sys.stdout), options["once"]).go()
         except (QuickstartError, EmbeddedPostgresError, DatabaseUnavailable) as error:
@@ -66,6 +70,8 @@ class Run:
         self.once = once
         self.base_url = "http://{}:{}".format(*settings.WEB_BIND)
         self.database_retry_at = 0.0
+        self.is_ready = False
+        self.deaths: Counter[str] = Counter()
 
     def go(self) -> None:
         """Start all, send the mail, and watch until asked to stop (or stop at once)."""
@@ -100,6 +106,7 @@ class Run:
 
     def _first_mail(self, supervisor: Supervisor) -> None:
         processes.wait_until_ready(supervisor, settings.PROBES, self._tell_ready)
+        self.is_ready = True
         given = demo.make_demo(self.home, datetime.now(UTC))
         self.out.step("Domain", f"{given.domain.domain} is verified: its DKIM key is in the sandbox's DNS")
         self.out.say()
@@ -121,6 +128,9 @@ class Run:
 
     def _tell_death(self, death: Death) -> None:
         terminal.tell_death(self.out, death, f"see {self.home.logs / death.name}.log")
+        self.deaths[death.name] += 1
+        if not self.is_ready and self.deaths[death.name] >= STARTS:
+            raise QuickstartError(f"{death.name} does not start; {self.home.logs / death.name}.log says why.")
 
     def _keep_database(self, database: EmbeddedPostgres | None) -> None:
         """Start the embedded server again when it has ended; the processes wait for it meanwhile."""
@@ -142,7 +152,7 @@ class Run:
 def _port(text: str) -> int:
     port = int(text) if text.isdigit() else 0
     if not 0 < port <= PORT_LIMIT:
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to {PORT_LIMIT}")
     return port
 
 
