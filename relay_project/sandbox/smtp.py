@@ -11,65 +11,31 @@ the 250, so that an exception there is a 451 and no mail is lost. A `script` may
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
 import aiosmtplib
 import structlog
 
-from relay_project.mail.simulator import Behaviour, Kind, behaviour
-from relay_project.mail.text import clean
+from relay_project.mail.simulator import Behaviour, behaviour
 from relay_project.sandbox import reports
 from relay_project.sandbox.dns import DEFAULT_ZONE, SERVER_ADDRESS
+from relay_project.sandbox.smtp_session import CUT, SILENCE, Command, Drip, ReceivedMail, Session, local_part
+
+__all__ = ["CUT", "SILENCE", "Command", "Drip", "ReceivedMail", "SandboxSmtp"]
 
 MAX_MESSAGE = 26_214_400  # octets, 25 MiB as large providers allow; advertised as SIZE
 MAX_LINE = 65_536  # octets; RFC 5321 §4.5.3.1.6 allows 1,000, and tests send longer ones
-MAX_RECIPIENTS = 1_000  # of one mail; RFC 5321 §4.5.3.1.8 asks for at least 100
 MAX_GREYLISTED = 10_000  # triplets remembered
-IDLE_SECONDS = 300.0  # RFC 5321 §4.5.3.2.7
 DEFAULT_SLOW_SECONDS = 2.0
 REPORT_TRIES = 3
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedMail:
-    """A mail that the server is about to accept for `recipients`, without dot-stuffing."""
-
-    reverse_path: str
-    recipients: tuple[str, ...]
-    data: bytes
-    peer: str
-    helo_name: str
-    received_at: datetime
-    tls: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What a script sees: CONNECT before the banner, "." after a message, else the verb in upper case."""
-
-    verb: str
-    argument: str
-    tls: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Drip:
-    """A reply that arrives octet by octet."""
-
-    reply: bytes
-    pause_seconds: float
-
-
-CUT = b""  # a script's answer: close the connection without a word
-SILENCE = Drip(b"", 0.0)  # a script's answer: never reply
 Received = Callable[[ReceivedMail], Awaitable[None]]
 Script = Callable[[Command], str | bytes | Drip | None]
 Route = Callable[[str], Awaitable[tuple[str, int] | None]]
@@ -154,7 +120,7 @@ class SandboxSmtp:
         if self._received is not None:
             await self._received(mail)
         for recipient in mail.recipients:
-            asked = behaviour(_local_part(recipient))
+            asked = behaviour(local_part(recipient))
             if asked.async_ and mail.reverse_path and self._route is not None:
                 self._start(self._report(mail, recipient, asked))
 
@@ -164,7 +130,7 @@ class SandboxSmtp:
         assert task is not None
         self._tasks.add(task)
         try:
-            await _Session(self, reader, writer).run()
+            await Session(self, reader, writer).run()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the peer went away, fell silent or sent a line without end: nothing is owed to it
         except asyncio.CancelledError:
@@ -205,229 +171,3 @@ class SandboxSmtp:
         async with client:
             # the null reverse path: nobody answers a report (RFC 5321 §4.5.5)
             await client.sendmail("", [mail.reverse_path], raw)
-
-
-class _Hangup(OSError):
-    """The conversation ends here."""
-
-
-class _Session:
-    """One conversation. Methods named after verbs return the reply; `None` means that it was written already."""
-
-    def __init__(self, server: SandboxSmtp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
-        self._reader = reader
-        self._writer = writer
-        self._peer = str(writer.get_extra_info("peername")[0])
-        self._tls = False
-        self._helo_name = ""
-        self._reverse_path: str | None = None
-        self._recipients: list[str] = []
-
-    async def run(self) -> None:
-        await self._answer(Command("CONNECT", self._peer), f"220 {self._server.helo_name} ESMTP sandbox")
-        while True:
-            async with asyncio.timeout(IDLE_SECONDS):
-                line = await self._reader.readuntil(b"\r\n")
-            verb, _, argument = line[:-2].decode("utf-8", "replace").partition(" ")
-            await self._obey(Command(verb.upper(), argument.strip(), self._tls))
-
-    async def _obey(self, command: Command) -> None:
-        verbs = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "STARTTLS": self._starttls,
-            "RSET": self._rset,
-        }
-        if command.verb in verbs:
-            await verbs[command.verb](command)
-        elif command.verb == "QUIT":
-            await self._answer(command, "221 2.0.0 Bye")
-            raise _Hangup
-        else:
-            known = {"NOOP": "250 2.0.0 Ok", "VRFY": "252 2.1.5 Send some mail and see"}
-            await self._answer(command, known.get(command.verb, "500 5.5.2 Command not recognised"))
-
-    async def _ehlo(self, command: Command) -> None:
-        self._forget()
-        self._helo_name = command.argument
-        offers = ["PIPELINING"] if self._server.pipelining else []
-        offers += ["8BITMIME", "SMTPUTF8", f"SIZE {self._server.max_message}", "ENHANCEDSTATUSCODES"]
-        offers += ["STARTTLS"] if self._server.tls is not None and not self._tls else []
-        lines = [self._server.helo_name, *offers]
-        await self._answer(command, "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}")
-
-    async def _helo(self, command: Command) -> None:
-        self._forget()
-        self._helo_name = command.argument
-        await self._answer(command, f"250 {self._server.helo_name}")
-
-    async def _rset(self, command: Command) -> None:
-        self._forget()
-        await self._answer(command, "250 2.0.0 Ok")
-
-    async def _starttls(self, command: Command) -> None:
-        if self._server.tls is None or self._tls:
-            await self._answer(command, "502 5.5.1 TLS is not available")
-        elif await self._answer(command, "220 2.0.0 Go ahead") == 220:
-            await self._writer.start_tls(self._server.tls)
-            self._tls = True
-            self._forget()
-
-    async def _mail(self, command: Command) -> None:
-        address, parameters = _path(command.argument, "FROM")
-        size = re.search(r"\bSIZE=(\d+)", parameters, re.IGNORECASE)
-        if not self._helo_name:
-            refusal = "503 5.5.1 Say EHLO first"
-        elif self._reverse_path is not None:
-            refusal = "503 5.5.1 One mail at a time"
-        elif address is None:
-            refusal = "501 5.5.4 Syntax: MAIL FROM:<address>"
-        elif size and int(size[1]) > self._server.max_message:
-            refusal = "552 5.3.4 The message is too big"
-        else:
-            if _is_success(await self._answer(command, "250 2.1.0 Ok")):
-                self._reverse_path = address
-            return
-        await self._answer(command, refusal)
-
-    async def _rcpt(self, command: Command) -> None:
-        address, _ = _path(command.argument, "TO")
-        if self._reverse_path is None:
-            await self._answer(command, "503 5.5.1 Say MAIL first")
-        elif not address:
-            await self._answer(command, "501 5.1.3 Syntax: RCPT TO:<address>")
-        elif len(self._recipients) >= MAX_RECIPIENTS:
-            await self._answer(command, "452 4.5.3 Too many recipients")
-        elif _is_success(await self._answer(command, await self._reply_to_recipient(address, self._reverse_path))):
-            self._recipients.append(address)
-
-    async def _reply_to_recipient(self, address: str, reverse_path: str) -> str:
-        asked = behaviour(_local_part(address))
-        await self._take_time(asked)
-        if asked.reply is None or asked.async_ or asked.at_data:
-            return "250 2.1.5 Ok"
-        if asked.kind is Kind.GREYLIST and not self._server.is_greylisted(self._peer, reverse_path, address):
-            return "250 2.1.5 Ok"
-        return str(asked.reply)
-
-    async def _data(self, command: Command) -> None:
-        if not self._recipients:
-            await self._answer(command, "503 5.5.1 Say RCPT first")
-            return
-        code = await self._answer(command, "354 End data with <CR><LF>.<CR><LF>")
-        if not 300 <= code <= 399:
-            return
-        data = await self._read_message()
-        await self._end_message(data)
-        self._forget()
-
-    async def _end_message(self, data: bytes) -> None:
-        end = Command(".", str(len(data)), self._tls)
-        behaviours = [behaviour(_local_part(recipient)) for recipient in self._recipients]
-        for asked in behaviours:
-            await self._take_time(asked)
-        if any(asked.kind is Kind.DROP for asked in behaviours):
-            raise _Hangup
-        refusal = self._refusal_at_data(data, behaviours)
-        if refusal is not None:
-            await self._answer(end, refusal)
-        elif self._server.script is None or (scripted := self._server.script(end)) is None:
-            await self._say(await self._accept(data))
-        else:
-            await self._say(scripted)  # the script decides, so the mail goes nowhere
-
-    def _refusal_at_data(self, data: bytes, behaviours: list[Behaviour]) -> str | None:
-        if len(data) > self._server.max_message:
-            return "552 5.3.4 The message is too big"
-        replies = [
-            asked.reply
-            for asked, recipient in zip(behaviours, self._recipients, strict=True)
-            if asked.at_data and not asked.async_ and not self._may_pass(asked, recipient)
-        ]
-        return str(replies[0]) if replies else None
-
-    def _may_pass(self, asked: Behaviour, recipient: str) -> bool:
-        assert self._reverse_path is not None
-        return asked.kind is Kind.GREYLIST and not self._server.is_greylisted(self._peer, self._reverse_path, recipient)
-
-    async def _accept(self, data: bytes) -> str:
-        assert self._reverse_path is not None
-        mail = ReceivedMail(
-            self._reverse_path,
-            tuple(self._recipients),
-            data,
-            self._peer,
-            self._helo_name,
-            datetime.now(UTC),
-            self._tls,
-        )
-        try:
-            await self._server.accept(mail)
-        except Exception as error:  # whatever the receiver's trouble is, the mail stays with its sender
-            log.exception("sandbox mail not stored", reverse_path=mail.reverse_path)
-            return f"451 4.3.0 Not stored: {clean(type(error).__name__)}"
-        return "250 2.0.0 Ok: accepted by the sandbox"
-
-    async def _read_message(self) -> bytes:
-        """The message with its dots restored; only CRLF.CRLF ends it (no SMTP smuggling)."""
-        lines = bytearray()
-        while True:
-            async with asyncio.timeout(IDLE_SECONDS):
-                line = await self._reader.readuntil(b"\r\n")
-            if line == b".\r\n":
-                return bytes(lines)
-            if len(lines) <= self._server.max_message:  # what exceeds it is read and forgotten
-                lines += line[1:] if line.startswith(b".") else line
-
-    async def _answer(self, command: Command, reply: str) -> int:
-        """Write the script's answer or `reply`; returns the code."""
-        scripted = self._server.script(command) if self._server.script is not None else None
-        return await self._say(reply if scripted is None else scripted)
-
-    async def _say(self, reply: str | bytes | Drip) -> int:
-        if isinstance(reply, Drip):
-            await self._drip(reply)
-            reply = reply.reply
-        else:
-            reply = reply.encode() if isinstance(reply, str) else reply
-            if not reply:
-                raise _Hangup
-            self._writer.write(reply if reply.endswith(b"\n") else reply + b"\r\n")
-            await self._writer.drain()
-        code = reply[:3]
-        return int(code) if code.isdigit() else 0
-
-    async def _drip(self, drip: Drip) -> None:
-        if not drip.reply:
-            await self._reader.read()  # until the peer gives up
-            raise _Hangup
-        for octet in drip.reply:
-            self._writer.write(bytes([octet]))
-            await self._writer.drain()
-            await asyncio.sleep(drip.pause_seconds)
-
-    async def _take_time(self, asked: Behaviour) -> None:
-        if asked.kind is Kind.SLOW:
-            await asyncio.sleep(self._server.slow_seconds)
-
-    def _forget(self) -> None:
-        self._reverse_path = None
-        self._recipients = []
-
-
-def _path(argument: str, keyword: str) -> tuple[str | None, str]:
-    """The address in `FROM:<…>` and the parameters after it; None for what is no path."""
-    match = re.fullmatch(rf"{keyword}:\s*<([^<>]*)>\s*(.*)", argument, re.IGNORECASE)
-    return (match[1], match[2]) if match else (None, "")
-
-
-def _local_part(address: str) -> str:
-    return address.rpartition("@")[0]
-
-
-def _is_success(code: int) -> bool:
-    return 200 <= code <= 299
