@@ -5,10 +5,16 @@ clears its new-job event after the fetch, so a notification that arrives during 
 would then silence all later ones: `wake` notifies again when one is already waiting.
 """
 
+from collections.abc import Callable
+from datetime import timedelta
+
 from django.db import connection, transaction
+from procrastinate import RetryStrategy
+from procrastinate.contrib.django import app
 
 DRAIN = "sending.drain"  # one waiting at most per queue
-SWEEP = "housekeeping.sweep"
+HOUSEKEEPING = "housekeeping"  # the procrastinate queue of periodic work, taken by run_housekeeping
+STALLED_AFTER = timedelta(minutes=10)  # a job still `doing` without its worker's heartbeat for this long is nobody's
 
 # procrastinate's channel of a queue (3.10, procrastinate.utils / schema.sql); tests/test_jobs.py pins it.
 _CHANNEL = "procrastinate_queue_v1#"
@@ -36,3 +42,33 @@ def wake_on_commit(task: str, queue: str) -> None:
 def drain_queue(queue_id: int) -> str:
     """The procrastinate queue whose jobs wake the senders of one of our queues."""
     return f"drain-{queue_id}"
+
+
+PeriodicTask = Callable[[int], None]
+
+
+def every(cron: str, name: str) -> Callable[[PeriodicTask], PeriodicTask]:
+    """Make a function a periodic task (5 or 6 fields, the sixth being seconds); procrastinate defers it once a tick.
+
+    At most one waits at a time. A failure is logged by the worker; the next tick is its retry.
+    """
+
+    def register(function: PeriodicTask) -> PeriodicTask:
+        task = app.task(
+            name=name, queue=HOUSEKEEPING, queueing_lock=name, retry=RetryStrategy(max_attempts=1), pass_context=False
+        )(function)
+        app.periodic(cron=cron)(task)
+        return function
+
+    return register
+
+
+def forget_stalled() -> int:
+    """Delete jobs that a dead worker left `doing`: every job is a hint or a periodic tick, so none is run again."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND NOT EXISTS (
+                 SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id AND w.last_heartbeat > now() - %s)""",
+            [STALLED_AFTER],
+        )
+        return int(cursor.rowcount)

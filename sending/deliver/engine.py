@@ -148,7 +148,7 @@ class Engine:
         except (DatabaseError, InterfaceError):
             log.warning("sender.left_without_database", sender=self.registration.sender_id)
         for thread in (self._claim_thread, self._settle_thread):
-            await asyncio.get_running_loop().run_in_executor(thread, connection.close)
+            await asyncio.get_running_loop().run_in_executor(thread, close_connection)
             thread.shutdown()
         self._signing.shutdown()
         log.info("sender.stopped", sender=self.registration.sender_id)
@@ -374,7 +374,7 @@ class Engine:
             if work == self._beat and self._lock_lost_at is None:
                 self._lock_lost_at = time.monotonic()
             log.warning("sender.database_trouble", error=f"{type(error).__name__}: {error}".strip())
-            await self._in_claim_thread(connection.close)
+            await self._in_claim_thread(close_connection)
             await asyncio.sleep(0.5)
             return []
 
@@ -390,6 +390,11 @@ def unforeseen(talk: Talk, failure: NetworkFailure, category: Category) -> Attem
         conversations=talk.conversations,
         network_error=failure.text,
     )
+
+
+def close_connection() -> None:
+    """Close the calling thread's database connection (Django's `connection` is one a thread)."""
+    connection.close()
 
 
 def default_processes(ip_count: int) -> int:

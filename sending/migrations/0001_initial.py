@@ -226,6 +226,10 @@ class Migration(migrations.Migration):
             model_name='recipient',
             index=models.Index(fields=['project_id', 'status', 'id'], name='recipient_status'),
         ),
+        migrations.AddIndex(
+            model_name='recipient',
+            index=models.Index(condition=models.Q(('status__in', ('queued', 'deferred'))), fields=['id'], name='recipient_not_final'),
+        ),
         migrations.AddConstraint(
             model_name='suppression',
             constraint=models.UniqueConstraint(fields=('project', 'email'), name='suppression_project_email'),

@@ -1,0 +1,18 @@
+"""Jobs of the projects floor: three lines each, the work is in the rules."""
+
+from django.utils import timezone
+
+from projects import domain_status
+from relay_project import jobs
+
+
+@jobs.every("* * * * *", "projects.recheck_domains")
+def recheck_domains(timestamp: int) -> None:
+    """Once a minute: the domains whose check is due."""
+    domain_status.recheck_due(timezone.now())
+
+
+@jobs.every("23 * * * *", "projects.delete_abandoned_domains")
+def delete_abandoned_domains(timestamp: int) -> None:
+    """Once an hour: domains that were never verified."""
+    domain_status.delete_abandoned(timezone.now())

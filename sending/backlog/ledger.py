@@ -1,0 +1,43 @@
+"""No silent mail, as one query: every recipient that is not final has exactly one waiting row, and no other has one.
+
+A waiting row in turn is due, or in flight with a lease, or held with a next slot (the table's own constraints say so), so
+what is left to find are rows that are missing, left over, or whose time came long ago without anybody looking.
+"""
+
+from dataclasses import dataclass
+
+from django.db import connection
+
+
+OVERDUE_SECONDS = 120  # a lease or a retry whose time came this long ago should have been seen by some sender
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What does not add up; all zero when the ledger is good."""
+
+    silent: int  # recipients that are not final and wait nowhere
+    stray: int  # waiting rows of recipients that are final, or gone
+    overdue: int  # leases and retries whose time came long ago: no sender looks
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing is silent or stray; overdue rows say that no sender runs, not that mail is lost."""
+        return not (self.silent or self.stray)
+
+
+_LEDGER = """
+SELECT (SELECT count(*) FROM sending_recipient r WHERE r.status IN ('queued', 'deferred')
+          AND NOT EXISTS (SELECT FROM sending_waiting w WHERE w.recipient_id = r.id)),
+       (SELECT count(*) FROM sending_waiting w WHERE NOT EXISTS (
+          SELECT FROM sending_recipient r WHERE r.id = w.recipient_id AND r.status IN ('queued', 'deferred'))),
+       (SELECT count(*) FROM sending_waiting w WHERE w.phase = 1
+          AND w.due_at < clock_timestamp() - make_interval(secs => %s))
+"""
+
+
+def read_ledger() -> Ledger:
+    """Read it in one statement, so in one snapshot. Costs an index probe per waiting recipient."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEDGER, [OVERDUE_SECONDS])
+        return Ledger(*cursor.fetchone())

@@ -1,0 +1,32 @@
+"""What the sending floor has to say about its health."""
+
+from datetime import UTC, datetime
+
+from relay_project.health import HealthResult, check, failed, passed
+from sending.backlog.depth import read_depths
+from sending.backlog.ledger import read_ledger
+
+OLDEST_DUE_SECONDS = 300  # mail that could leave has not for this long: senders are missing or overwhelmed
+
+
+@check("ledger", roles=("housekeeping",))
+def ledger() -> HealthResult:
+    """No silent mail."""
+    found = read_ledger()
+    data = {"silent": found.silent, "stray": found.stray, "overdue": found.overdue}
+    if not found.is_good:
+        return failed(f"{found.silent} recipients wait nowhere, {found.stray} waiting rows belong to nobody.", **data)
+    if found.overdue:
+        return failed(f"{found.overdue} rows came due and no sender looked: is run_senders up?", **data)
+    return passed("every recipient that is not final waits in exactly one place", **data)
+
+
+@check("backlog", roles=("housekeeping",))
+def backlog() -> HealthResult:
+    """Nothing that could leave stands for long."""
+    depths = read_depths(datetime.now(UTC))
+    worst = max((depth.oldest_due_seconds for depth in depths), default=0.0)
+    data = {depth.queue_name: depth.due for depth in depths}
+    if worst > OLDEST_DUE_SECONDS:
+        return failed(f"Mail has been due for {worst:.0f} s without leaving.", **data)
+    return passed("nothing due stands for long", **data)
