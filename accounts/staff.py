@@ -68,6 +68,28 @@ def revoke(
     return _set_staff(person, False, "staff.revoked", actor, actor_label, address, reason)
 
 
+def switch_off(person: User, *, actor: User | None, actor_label: str = "", address: str | None = None) -> bool:
+    """End a person's access, from their next request on; False when it had ended."""
+    return _set_active(person, False, "person.switched_off", actor, actor_label, address)
+
+
+def switch_on(person: User, *, actor: User | None, actor_label: str = "", address: str | None = None) -> bool:
+    """Give a person's access back, without staff rights they may have had; False when they had it."""
+    return _set_active(person, True, "person.switched_on", actor, actor_label, address)
+
+
+def _set_active(
+    person: User, active: bool, action: str, actor: User | None, actor_label: str, address: str | None
+) -> bool:
+    with transaction.atomic():
+        changed = User.objects.filter(pk=person.pk, is_active=not active).update(is_active=active)
+        if changed:
+            revoke(person, actor=actor, actor_label=actor_label, address=address, reason=action)
+            audit.record(action, actor=actor, subject=person, address=address, actor_label=actor_label)
+    person.is_active = active
+    return bool(changed)
+
+
 def _set_staff(
     person: User, staff: bool, action: str, actor: User | None, actor_label: str, address: str | None, reason: str
 ) -> bool:

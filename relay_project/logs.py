@@ -1,6 +1,7 @@
 """Logs: one structured line an event, to standard error; readable on a terminal, JSON elsewhere."""
 
 import logging.config
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ def configure(options: dict[str, Any]) -> None:
                 "line": {
                     "()": structlog.stdlib.ProcessorFormatter,
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-                    "foreign_pre_chain": [*shared, structlog.stdlib.ExtraAdder()],
+                    "foreign_pre_chain": [*shared, structlog.stdlib.ExtraAdder(), _without_request],
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
@@ -34,6 +35,12 @@ def configure(options: dict[str, Any]) -> None:
                 # procrastinate logs a line a job at INFO; a wake-up is not news.
                 "procrastinate": {"level": max(logging.WARNING, logging.getLevelName(options["level"]))},
                 "asyncio": {"level": "WARNING"},
+                # What was refused stands in the line of web.requests; here only what broke.
+                "django.request": {"level": "ERROR"},
+                # The request log tells every status by route; these would tell it by path, and a path can be a secret
+                # (one-time links).
+                "django.request": {"level": "ERROR"},
+                "django.security.csrf": {"level": "ERROR"},
             },
         }
     )
@@ -47,3 +54,9 @@ def configure(options: dict[str, Any]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _without_request(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Django hands its logger the request, whose text holds the query string (lesson S9)."""
+    event.pop("request", None)
+    return event

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import AuditEntry, Identity, User
-from accounts.staff import NotActive, grant, revoke
+from accounts.staff import NotActive, grant, revoke, switch_off, switch_on
 
 pytestmark = pytest.mark.django_db
 
@@ -119,3 +119,12 @@ def test_the_rule_writes_who_did_it(alice: User, sam: User) -> None:
     alice.is_active = False
     with pytest.raises(NotActive):
         grant(alice, actor=sam)
+
+
+def test_switching_off_takes_staff_rights_for_good(alice: User, sam: User) -> None:
+    assert switch_off(sam, actor=alice)
+    assert not switch_off(sam, actor=alice)
+    assert switch_on(sam, actor=alice)
+    sam.refresh_from_db()
+    assert (sam.is_active, sam.is_staff) == (True, False)
+    assert actions() == ["staff.revoked", "person.switched_off", "person.switched_on"]

@@ -155,6 +155,16 @@ def test_a_form_of_another_site_is_refused(alice: User) -> None:
     assert not is_signed_in(client)
 
 
+def test_no_log_line_shows_a_link(alice: User, caplog: pytest.LogCaptureFixture) -> None:
+    """Lesson S9: whoever reads the logs must not be able to sign in, also when a browser without cookies tried."""
+    link = make_link(alice, NOW)
+    client = Client(enforce_csrf_checks=True)
+    statuses = [client.get(link).status_code, Client(enforce_csrf_checks=True).post(link).status_code]
+    statuses += [Client().put(link).status_code, Client().get(f"{link}x").status_code]
+    assert statuses == [200, 403, 405, 410]
+    assert link.rpartition("/")[2] not in caplog.text
+
+
 def test_looking_at_a_link_does_not_burn_it(client: Client, alice: User) -> None:
     link = make_link(alice, NOW)
     for method in (client.get, client.head, client.get):
