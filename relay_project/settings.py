@@ -15,6 +15,7 @@ import environ
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts.id_token import ALGORITHMS
 from relay_project.configuration import (
     derived_secret,
     read_addresses,
@@ -127,6 +128,8 @@ OIDC_FIRST_USER_IS_STAFF = env.bool("OIDC_FIRST_USER_IS_STAFF", default=False)  
 OIDC_CLOCK_LEEWAY_SECONDS = read_positive(env, "OIDC_CLOCK_LEEWAY_SECONDS", default=60, minimum=0, maximum=600)
 OIDC_RP_SCOPES = "openid profile email"
 OIDC_RP_SIGN_ALGO = env.str("OIDC_SIGN_ALGO", default="RS256")
+if OIDC_RP_SIGN_ALGO not in ALGORITHMS:
+    raise ImproperlyConfigured(f"OIDC_SIGN_ALGO must be one of {', '.join(sorted(ALGORITHMS))}.")
 OIDC_USE_PKCE = True
 OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
 OIDC_TIMEOUT = 10
