@@ -64,6 +64,7 @@ def choose(home: Home, password: str, port: int | None, once: bool) -> dict[str,
         "DNS_RESOLVERS": f"{LOOPBACK}:{ports['SANDBOX_DNS']}",
         "OUTGOING_SMTP_PORT": str(ports["SANDBOX_SMTP"]),
         "SANDBOX_INTERNET": "true",
+        "SHUTDOWN_SECONDS": "10",  # less than the supervisor waits
         **{name: f"{LOOPBACK}:{number}" for name, number in ports.items()},
     }
 

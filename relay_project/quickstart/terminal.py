@@ -11,11 +11,11 @@ from typing import TextIO
 from relay_project.mail.text import clean
 from relay_project.quickstart.first_mail import RECIPIENT, SENDER, Arrival
 from relay_project.supervise import Death
-from sending.journey import StepKind
+from sending.journey import Step, StepKind
 
 BOLD, DIM, RED, GREEN = "1", "2", "31", "32"
 TIME_WIDTH = 9  # "1,234 ms"
-TITLE_WIDTH = 30
+TITLE_WIDTH = 32
 NARROWEST = 60  # columns; narrower terminals wrap by themselves
 
 
@@ -52,13 +52,16 @@ class Terminal:
 
 
 def tell_arrival(terminal: Terminal, arrival: Arrival, base_url: str) -> None:
-    """Print the journey step by step: the client's view, what the database recorded, and dkimpy's verdict."""
+    """Print the journey step by step: what the client saw and what was recorded, by time, then dkimpy's verdict."""
     answer, since = arrival.answer, arrival.answer.posted_at
-    terminal.event(since, since, "POST /api/console/sends", f"to {base_url}, with an API key")
-    terminal.event(since, answer.answered_at, "Answer 200", f"message id {answer.message_id}")
-    for step in arrival.journey.steps:
+    steps = [
+        Step(since, "POST /api/console/sends", f"to {base_url}, with an API key"),
+        *arrival.journey.steps,
+        Step(answer.answered_at, "Answer 200", f"message id {answer.message_id}"),
+    ]
+    for step in sorted(steps, key=lambda step: step.at):
         if step.kind is StepKind.SMTP:
-            terminal.event(since, step.at, "  " + step.title.split()[0], f"{step.title} → {step.detail}", DIM)
+            terminal.event(since, step.at, "  " + _shortened(step.title, TITLE_WIDTH - 2), step.detail, DIM)
         else:
             terminal.event(since, step.at, step.title, step.detail)
     for signature in arrival.signatures:
@@ -66,6 +69,10 @@ def tell_arrival(terminal: Terminal, arrival: Arrival, base_url: str) -> None:
         style = GREEN if signature.valid else RED
         detail = f"{signature.selector}._domainkey.{signature.domain}: {verdict}"
         terminal.event(since, arrival.checked_at, "DKIM checked by dkimpy", detail, style)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def tell_how_to_go_on(terminal: Terminal, base_url: str, link: str, api_key: str, logs: Path) -> None:

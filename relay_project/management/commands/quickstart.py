@@ -19,6 +19,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from relay_project.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
@@ -86,6 +87,7 @@ class Run:
                 supervisor.start()
                 self._first_mail(supervisor)
                 self.out.say(f"  Done in {time.monotonic() - began:.1f} s.", GREEN)
+                connections.close_all()  # nothing more is asked; the children have their own
                 if not self.once:
                     self.out.say("  Ctrl-C stops everything; the next run goes on with the same data.")
                     supervisor.run(lambda: self._keep_database(database))
