@@ -2,14 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, Q, QuerySet
 
+from accounts import audit
 from accounts.models import User
 from projects.models import ApiKey, Membership, Project
 from projects.scopes import STAFF_SCOPES, Scope
+from relay_project.web.errors import ApiError
 
 Subject = TypeVar("Subject", bound=Model)
 
@@ -44,10 +46,17 @@ class Caller:
     project: Project | None = None
     user: User | None = None
     api_key: ApiKey | None = None
+    address: str = ""  # the client's, as the trusted proxies tell it
 
     def may(self, scope: Scope) -> bool:
         """Whether the scope was given to this caller."""
         return scope in self.scopes
+
+
+def caller_for(user: User, project_id: int, address: str = "") -> Caller:
+    """A person inside a project, for surfaces other than the API; raises NoSuchProject or NotAMember."""
+    project, scopes = enter(user, project_id)
+    return Caller(scopes, project, user=user, address=address)
 
 
 def project_for(user: User, project_id: int) -> Project:
@@ -106,6 +115,23 @@ def entity(objects: QuerySet[Subject], project: Project, identifier: int) -> Sub
     return found
 
 
-def missing_scopes(wanted: Collection[str], own: Collection[str]) -> list[str]:
-    """Those of the wanted scopes that somebody does not have and so cannot give, in the order given."""
-    return [scope for scope in wanted if scope not in own]
+def check_grant(scopes: Collection[str], caller: Caller | None) -> None:
+    """Raises ApiError 403 when somebody would give away a scope they do not have; None is our own code."""
+    missing = [scope for scope in scopes if caller is not None and scope not in caller.scopes]
+    if missing:
+        raise ApiError(403, f"You cannot give the scope '{missing[0]}', which you do not have yourself.")
+
+
+def record_by(caller: Caller | None, action: str, subject: Model, project: Project, **detail: Any) -> None:
+    """Write an audit entry in the caller's transaction; what our own code does is no news."""
+    if caller is None:
+        return
+    audit.record(
+        action,
+        actor=caller.user,
+        actor_label=f"API key {caller.api_key.pk}" if caller.api_key else "",
+        subject=subject,
+        project_id=project.pk,
+        address=caller.address,
+        detail=detail,
+    )

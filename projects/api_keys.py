@@ -6,15 +6,15 @@ Lesson S3: a disabled key is refused. A key or a person can give a key only scop
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.db import transaction
 from django.db.models import Q
 
-from projects.access import missing_scopes
+from projects.access import Caller, check_grant, record_by
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
 from relay_project.web.errors import ApiError, Violation, Violations
@@ -56,14 +56,14 @@ def create_key(
     scopes: Sequence[str],
     allowed_ips: Sequence[str] = (),
     expires_at: datetime | None = None,
-    granted: Collection[str] | None = None,
+    caller: Caller | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its token, which nobody can read again.
 
-    `granted` are the scopes of whoever asks; None means our own code. Raises Violations and ApiError (400, 403).
+    `caller` is whoever asks; None means our own code. Raises Violations and ApiError (400, 403).
     """
     networks = normalise_allowed_ips(allowed_ips)
-    _check_grant(scopes, granted)
+    check_grant(scopes, caller)
     if Scope.SENDS_SEND in scopes and not networks:
         raise Violations([Violation("allowed_ips", IP_NEEDED)])
     token = secrets.token_hex(TOKEN_BYTES)
@@ -80,18 +80,18 @@ def create_key(
             allowed_ips=networks,
             expires_at=expires_at,
         )
-        key.refresh_from_db(fields=["created_at"])
+        record_by(caller, "api_key.created", key, project, name=name, scopes=key.scopes, allowed_ips=networks)
     return key, token
 
 
-def update_key(key: ApiKey, change: KeyChange, granted: Collection[str] | None = None) -> ApiKey:
+def update_key(key: ApiKey, change: KeyChange, caller: Caller | None = None) -> ApiKey:
     """The key after a partial update; raises Violations and ApiError (400, 403)."""
     if change.allowed_ips is not None:
         change = replace(change, allowed_ips=normalise_allowed_ips(change.allowed_ips))
     with transaction.atomic():
         key = ApiKey.objects.select_for_update().select_related("project").get(pk=key.pk)
         if change.scopes is not None:
-            _check_grant([scope for scope in change.scopes if scope not in key.scopes], granted)
+            check_grant([scope for scope in change.scopes if scope not in key.scopes], caller)
             key.scopes = sort_scopes(change.scopes)
         for field in ("name", "is_enabled", "allowed_ips", "expires_at"):
             value = getattr(change, field)
@@ -102,7 +102,15 @@ def update_key(key: ApiKey, change: KeyChange, granted: Collection[str] | None =
         if Scope.SENDS_SEND in key.scopes and not key.allowed_ips:
             raise ApiError(400, IP_NEEDED)
         key.save(update_fields=["name", "is_enabled", "scopes", "allowed_ips", "expires_at"])
+        record_by(caller, "api_key.changed", key, key.project, **_changed(change))
     return key
+
+
+def delete_key(key: ApiKey, caller: Caller | None = None) -> None:
+    """The key opens nothing from the next request on."""
+    with transaction.atomic():
+        record_by(caller, "api_key.deleted", key, key.project, name=key.name)
+        key.delete()
 
 
 def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
@@ -182,13 +190,12 @@ def _networks(entries: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(entry) for entry in entries)
 
 
-def _check_grant(scopes: Collection[str], granted: Collection[str] | None) -> None:
-    """Raises ApiError 403 when somebody would give what they do not have."""
-    if granted is None:
-        return
-    missing = missing_scopes(scopes, granted)
-    if missing:
-        raise ApiError(403, f"You cannot give an API key the scope '{missing[0]}', which you do not have yourself.")
+def _changed(change: KeyChange) -> dict[str, object]:
+    """What an update says, for the audit log."""
+    said = {field.name: getattr(change, field.name) for field in fields(change)}
+    if change.expires_at is not None:
+        said["expires_at"] = change.expires_at.isoformat()
+    return {name: value for name, value in said.items() if value not in (None, False) or name == "is_enabled"}
 
 
 def _note_access(key: ApiKey, now: datetime) -> None:

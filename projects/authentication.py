@@ -13,7 +13,7 @@ from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.request import Request
 
 from accounts.models import User
-from projects.access import Caller, NoAccess, enter
+from projects.access import Caller, NoAccess, caller_for
 from projects.api_keys import authenticate_key
 from projects.scopes import SCOPES
 from relay_project.web.errors import ApiError
@@ -43,10 +43,11 @@ def _by_key(request: Request, header: str, project_level: bool) -> Caller:
     token = header[len(SCHEME) :].strip()
     if not token:
         raise ApiError(403, "API key is missing or empty.")
-    key = authenticate_key(token, request.META.get("REMOTE_ADDR", ""), datetime.now(UTC))
+    address = request.META.get("REMOTE_ADDR", "")
+    key = authenticate_key(token, address, datetime.now(UTC))
     if not project_level:
         raise ApiError(403, "This endpoint cannot be used with an API key.")
-    return Caller(frozenset(key.scopes), key.project, api_key=key)
+    return Caller(frozenset(key.scopes), key.project, api_key=key, address=address)
 
 
 def _by_session(request: Request, project_level: bool) -> Caller:
@@ -58,15 +59,14 @@ def _by_session(request: Request, project_level: bool) -> Caller:
     if (request.headers.get("X-Organization-ID") or "0").strip() != str(ORGANISATION_ID):
         raise ApiError(403, "org_mismatch")
     if not project_level:
-        return Caller(frozenset(SCOPES), user=user)
+        return Caller(frozenset(SCOPES), user=user, address=request.META.get("REMOTE_ADDR", ""))
     project_id = (request.headers.get("X-Project-ID") or "").strip()
     if not project_id:
         raise ApiError(403, "X-Project-ID is required for this endpoint.")
     try:
-        project, scopes = enter(user, parse_integer(project_id) or 0)
+        return caller_for(user, parse_integer(project_id) or 0, request.META.get("REMOTE_ADDR", ""))
     except NoAccess as refused:
         raise ApiError(403, str(refused)) from None
-    return Caller(scopes, project, user=user)
 
 
 def _enforce_csrf(request: Request) -> None:

@@ -6,15 +6,33 @@ beside it; `sequence_outbox`, one at a time, moves what is visible there to the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import orjson
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.locks import SEQUENCER
 
 PAYLOAD_VERSION = 1
+
+
+class EventKind(StrEnum):
+    """What can happen: the contract's eleven names, which webhooks subscribe to."""
+
+    ACCEPTED = "send.recipient.accepted"
+    DEFERRED = "send.recipient.deferred"
+    FAILED = "send.recipient.failed"
+    BOUNCED = "send.recipient.bounced"
+    COMPLAINED = "send.recipient.complained"
+    SUPPRESSED = "send.recipient.suppressed"
+    DOMAIN_CREATED = "domain.created"
+    DOMAIN_DELETED = "domain.deleted"
+    DOMAIN_STATUS_CHANGED = "domain.status.changed"
+    SUPPRESSION_CREATED = "suppression.created"
+    SUPPRESSION_DELETED = "suppression.deleted"
+
 
 # WITH ORDINALITY keeps the order of the rows, so the ids come back in it. Both inserts are one statement: a round trip
 # less on the settle path, and no event can miss its outbox row.
@@ -44,7 +62,7 @@ class NewEvent:
     """Something that happened, to be written in the transaction in which it did."""
 
     project_id: int
-    kind: str  # the contract's event name: send.recipient.accepted, domain.created, …
+    kind: str  # an EventKind, or a name of our own
     subject_kind: str
     subject_id: int
     payload: dict[str, Any]
@@ -65,6 +83,12 @@ def emit_many(cursor: CursorWrapper, rows: Sequence[NewEvent]) -> list[int]:
         ],
     )
     return [event_id for (event_id,) in cursor.fetchall()]
+
+
+def emit(*rows: NewEvent) -> list[int]:
+    """emit_many over Django's connection."""
+    with connection.cursor() as cursor:
+        return emit_many(cursor, rows)
 
 
 def sequence_outbox(cursor: CursorWrapper, limit: int = 1000) -> int:

@@ -35,8 +35,6 @@ def configure(options: dict[str, Any]) -> None:
                 # procrastinate logs a line a job at INFO; a wake-up is not news.
                 "procrastinate": {"level": max(logging.WARNING, logging.getLevelName(options["level"]))},
                 "asyncio": {"level": "WARNING"},
-                # What was refused stands in the line of web.requests; here only what broke.
-                "django.request": {"level": "ERROR"},
                 # The request log tells every status by route; these would tell it by path, and a path can be a secret
                 # (one-time links).
                 "django.request": {"level": "ERROR"},

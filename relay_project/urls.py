@@ -3,13 +3,19 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from projects.console.urls import inside as console_inside
+from projects.console.urls import outside as console_outside
 from relay_project.web import errors
 from relay_project.web.liveness import alive
+from sending.console.urls import urlpatterns as console_mail
 
 urlpatterns = [
     path("", include("accounts.urls")),  # before the admin, whose own sign-in pages it replaces
+    path("console/", include(console_outside)),
+    path("console/<int:project_id>", include([*console_inside, *console_mail])),
     path("admin/", admin.site.urls),
     path("api/health", alive),
+    path("api/console/", include("projects.urls")),
     # The last one under /api, so that an unknown route has the API's error shape.
     path("api/<path:rest>", errors.unknown_route),
 ]

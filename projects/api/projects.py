@@ -1,0 +1,157 @@
+"""Projects and their people over the API, and what a console asks when it starts."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from projects.access import memberships_of
+from projects.api.keys import read_scopes
+from projects.endpoint import Endpoint
+from projects.events import EventKind
+from projects.members import (
+    IDENTITIES,
+    add_member,
+    create_project,
+    members_of,
+    remove_all_members,
+    remove_member,
+    rename_project,
+)
+from projects.models import Membership, Project, SendType
+from projects.objects import project_object, project_user_object, project_user_objects
+from projects.scopes import SCOPES, Scope, by_method
+
+# The rates at which a console warns, as the contract; the great providers' own limits are 0.3 % of complaints.
+COMPLIANCE_RATES = {
+    "bounce_rate_warning": 0.02,
+    "bounce_rate_error": 0.05,
+    "complaint_rate_warning": 0.001,
+    "complaint_rate_error": 0.005,
+}
+ORGANISATION = {"id": 0, "name": "Default", "role": "admin"}  # an installation is one organisation
+
+
+class ProjectView(Endpoint):
+    """`/project`, of which POST is at organisation level."""
+
+    required_scope = by_method(GET=Scope.PROJECT_READ, PATCH=Scope.PROJECT_WRITE)
+
+    @property
+    def project_level(self) -> bool:  # type: ignore[override]
+        """Whoever makes a project is not in one yet."""
+        return self.request.method != "POST"
+
+    def get(self, request: Request) -> Response:
+        """The project."""
+        return Response(project_object(self.project))
+
+    def patch(self, request: Request) -> Response:
+        """Rename it."""
+        fields = self.fields()
+        name = fields.text("name", required="name" in fields)
+        fields.check()
+        project = self.project if name is None else rename_project(self.project, name, self.caller)
+        return Response(project_object(project))
+
+    def post(self, request: Request) -> Response:
+        """Found one; the answer is its founder's ProjectUser."""
+        fields = self.fields()
+        name = fields.text("name", required=True)
+        send_type = fields.choice("send_type", SendType.values, required=True)
+        fields.check()
+        user = _person(self)
+        return Response(project_user_object(create_project(user, name or "", send_type or "", self.caller)))
+
+
+class ProjectUsersView(Endpoint):
+    """`/project-users`."""
+
+    required_scope = by_method(GET=Scope.PROJECT_READ, POST=Scope.PROJECT_WRITE, DELETE=Scope.PROJECT_WRITE)
+
+    def get(self, request: Request) -> Response:
+        """Everybody who belongs to the project."""
+        return Response(project_user_objects(members_of(self.project)))
+
+    def post(self, request: Request) -> Response:
+        """Add a person."""
+        fields = self.fields()
+        user_id = fields.integer("user_id", required=True)
+        scopes = read_scopes(fields, required=False)
+        fields.check()
+        return Response(project_user_object(add_member(self.project, user_id or 0, scopes or [], self.caller)))
+
+    def delete(self, request: Request) -> Response:
+        """Remove everybody, as the contract has it."""
+        remove_all_members(self.project, self.caller)
+        return Response([])
+
+
+class ProjectUserView(Endpoint):
+    """`/project-users/{id}`."""
+
+    required_scope = by_method(DELETE=Scope.PROJECT_WRITE)
+
+    def delete(self, request: Request, member_id: str) -> Response:
+        """Remove one person."""
+        members = Membership.objects.select_related("project", "user")
+        remove_member(self.entity(members, member_id), self.caller)
+        return Response([])
+
+
+class InitView(Endpoint):
+    """`/init`: what a console asks first, outside of any project."""
+
+    project_level = False
+
+    def get(self, request: Request) -> Response:
+        """The person's projects and the installation's constants."""
+        user = _person(self)
+        memberships = memberships_of(user).prefetch_related(IDENTITIES)
+        return Response(
+            {
+                "project_users": project_user_objects(memberships),
+                "config": _config(user),
+                "organization": ORGANISATION,
+            }
+        )
+
+
+class InitProjectView(Endpoint):
+    """`/init/project`."""
+
+    required_scope = by_method(GET=Scope.PROJECT_READ)
+
+    def get(self, request: Request) -> Response:
+        """The project that the console has switched to."""
+        return Response({"project": project_object(self.project)})
+
+
+def _config(user: User) -> dict[str, Any]:
+    system = Project.objects.filter(is_system=True).first()
+    return {
+        "deployment": "on-prem",
+        "hyvor": {"instance": settings.WEB_URL},
+        "user": {
+            "id": user.pk,
+            "name": user.name,
+            "email": user.email or user.login or "",
+            "picture_url": user.picture_url or None,
+            "is_sudo": user.is_staff,
+        },
+        "app": {
+            "system_project_id": system.pk if system else None,
+            "webhook": {"events": [kind.value for kind in EventKind]},
+            "api_keys": {"scopes": [scope.value for scope in SCOPES]},
+            "compliance": {"rates": COMPLIANCE_RATES},
+        },
+    }
+
+
+def _person(view: Endpoint) -> User:
+    """The person behind a session; at organisation level there is always one."""
+    user = view.caller.user
+    assert user is not None
+    return user

@@ -1,0 +1,93 @@
+"""The contract's objects of this floor, as plain values for JSON; the API and the events show the same ones."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from accounts.models import User
+from projects.dkim_keys import dkim_host, dkim_txt_value, published_keys
+from projects.models import ApiKey, DkimKey, Domain, Membership, Project
+
+
+def timestamp(moment: datetime | None) -> int | None:
+    """Unix seconds."""
+    return None if moment is None else int(moment.timestamp())
+
+
+def project_object(project: Project) -> dict[str, Any]:
+    """Project."""
+    return {
+        "id": project.pk,
+        "created_at": timestamp(project.created_at),
+        "name": project.name,
+        "send_type": str(project.send_type),
+    }
+
+
+def api_key_object(key: ApiKey, token: str | None = None) -> dict[str, Any]:
+    """ApiKey; `token` only in the answer that creates it. `expires_at` is ours."""
+    return {
+        "id": key.pk,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "allowed_ips": list(key.allowed_ips),
+        "key": token,
+        "created_at": timestamp(key.created_at),
+        "is_enabled": key.is_enabled,
+        "last_accessed_at": timestamp(key.last_accessed_at),
+        "expires_at": timestamp(key.expires_at),
+    }
+
+
+def domain_object(domain: Domain, key: DkimKey) -> dict[str, Any]:
+    """Domain, with the record of its current key."""
+    return {
+        "id": domain.pk,
+        "created_at": timestamp(domain.created_at),
+        "domain": domain.domain,
+        "status": str(domain.status),
+        "status_changed_at": timestamp(domain.status_changed_at),
+        "dkim_selector": key.selector,
+        "dkim_host": dkim_host(key),
+        "dkim_public_key": key.public_key,
+        "dkim_txt_value": dkim_txt_value(key),
+        "dkim_checked_at": timestamp(domain.dkim_checked_at),
+        "dkim_error_message": domain.dkim_error_message,
+    }
+
+
+def domain_objects(domains: Iterable[Domain]) -> list[dict[str, Any]]:
+    """Domains with their keys, in one more query."""
+    domains = list(domains)
+    keys = published_keys([domain.pk for domain in domains])
+    return [domain_object(domain, keys[domain.pk]) for domain in domains]
+
+
+def user_object(user: User) -> dict[str, Any]:
+    """The person inside a ProjectUser."""
+    return {
+        "id": user.pk,
+        "name": user.name,
+        "email": user.email or user.login or "",
+        "username": user.login,
+        "picture_url": user.picture_url or None,
+        "oidc_sub": None,
+    }
+
+
+def project_user_objects(memberships: Iterable[Membership]) -> list[dict[str, Any]]:
+    """ProjectUsers; the memberships come with project, user and the user's identities."""
+    return [project_user_object(membership) for membership in memberships]
+
+
+def project_user_object(membership: Membership) -> dict[str, Any]:
+    """ProjectUser."""
+    subjects = [identity.subject for identity in membership.user.identities.all()]
+    return {
+        "id": membership.pk,
+        "created_at": timestamp(membership.created_at),
+        "scopes": list(membership.scopes),
+        "user": user_object(membership.user),
+        "oidc_sub": subjects[0] if subjects else None,
+        "project": project_object(membership.project),
+    }

@@ -1,0 +1,20 @@
+"""The API's URLs of this floor, under /api/console/."""
+
+from django.urls import path
+
+from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
+from projects.api.keys import ApiKeysView, ApiKeyView
+from projects.api.projects import InitProjectView, InitView, ProjectUsersView, ProjectUserView, ProjectView
+
+urlpatterns = [
+    path("init", InitView.as_view()),
+    path("init/project", InitProjectView.as_view()),
+    path("project", ProjectView.as_view()),
+    path("project-users", ProjectUsersView.as_view()),
+    path("project-users/<str:member_id>", ProjectUserView.as_view()),
+    path("api-keys", ApiKeysView.as_view()),
+    path("api-keys/<str:key_id>", ApiKeyView.as_view()),
+    path("domains", DomainsView.as_view()),
+    path("domains/by", DomainByView.as_view()),
+    path("domains/verify", VerifyDomainView.as_view()),
+]
