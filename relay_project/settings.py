@@ -16,6 +16,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.id_token import ALGORITHMS
+from relay_project.admin_theme import UNFOLD as UNFOLD
 from relay_project.configuration import (
     derived_secret,
     read_addresses,
@@ -154,7 +155,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Django --------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # the site is ours: relay_project.admin_site
     "unfold.contrib.filters",
     "relay_project.admin_site.AdminConfig",
     "django.contrib.auth",
@@ -241,7 +242,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
 X_FRAME_OPTIONS = "SAMEORIGIN"
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/admin"],  # unfold's Alpine needs unsafe-eval; the admin sets its own policy
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF, NONCE],
@@ -275,10 +275,3 @@ LOGGING_CONFIG = "relay_project.logs.configure"
 LOGGING: dict[str, Any] = {"level": LOG_LEVEL, "human": sys.stderr.isatty()}
 
 SILENCED_SYSTEM_CHECKS = ["security.W003"]
-UNFOLD: dict[str, Any] = {
-    "SITE_TITLE": "Relay staff",
-    "SITE_HEADER": "Relay",
-    "SITE_SUBHEADER": "Staff admin",
-    "SITE_URL": "/console/",
-    "DASHBOARD_CALLBACK": "relay_project.admin_site.dashboard",
-}

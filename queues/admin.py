@@ -1,0 +1,54 @@
+"""Staff admin: queues, with pause and resume."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import User
+from queues import pause
+from queues.models import Queue
+from relay_project.web.staff import Facts, WithReason, column, confirmed
+
+
+@admin.register(Queue)
+class QueueAdmin(Facts):
+    """Queues and whether they run."""
+
+    list_display = ("id", "name", "is_default", "state", "pause_reason", "created_at")
+    list_display_links = ("id", "name")
+    actions_detail = ("pause", "resume")
+
+    @column("state", label={"running": "success", "paused": "warning"})
+    def state(self, queue: Queue) -> str:
+        """Whether mail is claimed from it."""
+        return "paused" if queue.paused_at else "running"
+
+    @confirmed(
+        "Pause",
+        question="No mail of the queue “{}” will be started until it is resumed. What is in flight ends. Continue?",
+        icon="pause",
+        form=WithReason,
+        fits=lambda queue: queue.paused_at is None,
+        danger=True,
+    )
+    def pause(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
+        """Stop claiming."""
+        assert isinstance(request.user, User)
+        now = timezone.now()
+        pause.pause(queue, reason=data["reason"], actor=request.user, now=now, address=audit.address_of(request))
+        return f"{queue} is paused."
+
+    @confirmed(
+        "Resume",
+        question="All mail that waits in the queue “{}” will be due at once. Continue?",
+        icon="play_arrow",
+        fits=lambda queue: queue.paused_at is not None,
+    )
+    def resume(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
+        """Claim again."""
+        assert isinstance(request.user, User)
+        pause.resume(queue, actor=request.user, address=audit.address_of(request))
+        return f"{queue} runs again."

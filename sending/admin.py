@@ -1,0 +1,279 @@
+"""Staff admin: sends and what became of them. Bodies are not shown: the mail is the customer's."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from ips.models import HeldSite, SourceIp
+from projects.models import Project
+from queues.models import Queue
+from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
+from sending.models import (
+    Attempt,
+    AttemptRecipient,
+    Content,
+    IdempotencyRecord,
+    Recipient,
+    SandboxMessage,
+    Send,
+    Signature,
+    Suppression,
+    Waiting,
+)
+
+PROJECT = Link("project", Project)
+QUEUE = Link("queue", Queue)
+SOURCE_IP = Link("source_ip", SourceIp, "address")
+SEND = Link("send", Send, "subject")
+
+STATUS_LABELS = {
+    "queued": "info",
+    "deferred": "warning",
+    "accepted": "success",
+    "partial": "warning",
+    "bounced": "danger",
+    "failed": "danger",
+    "complained": "danger",
+}
+MAX_ROWS = 100  # in a table on a row's page; a send has at most 1000 recipients
+
+
+def _table(headers: Iterable[str], rows: Iterable[Iterable[object]]) -> SafeString:
+    head = format_html_join("", "<th>{}</th>", ((header,) for header in headers))
+    body = format_html_join(
+        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)
+    )
+    return format_html('<table class="relay-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>', head, body)
+
+
+@admin.register(Send)
+class SendAdmin(Happened):
+    """Accepted messages."""
+
+    ids = ("pk",)
+    words = ("from_address",)
+    computed = ("when", "recipients", "attempts")
+    list_display = ("when", "subject", "from_address", PROJECT, QUEUE, "size_bytes")
+    list_display_links = ("when", "subject")
+    search_help_text = "Id, UUID or exact From address"
+
+    @column("recipients")
+    def recipients(self, send: Send) -> SafeString:
+        """Who, and where each stands."""
+        rows = Recipient.objects.filter(send_id=send.pk, **written_with(send.pk)).order_by("position")[:MAX_ROWS]
+        return _table(
+            ("address", "type", "status", "tries"),
+            ((link_to(Recipient, row.pk, row.address), row.type, row.status, row.try_count) for row in rows),
+        )
+
+    @column("attempts")
+    def attempts(self, send: Send) -> SafeString:
+        """What was tried."""
+        rows = Attempt.objects.filter(send_id=send.pk, pk__gte=send.pk).order_by("pk")[:MAX_ROWS]
+        return _table(
+            ("attempt", "domain", "host", "status", "ms"),
+            (
+                (link_to(Attempt, row.pk), row.domain, row.responded_mx_host or "–", row.status, row.duration_ms)
+                for row in rows
+            ),
+        )
+
+
+@admin.register(Recipient)
+class RecipientAdmin(Happened):
+    """One address of a send."""
+
+    words = ("address",)
+    list_display = ("when", "address", "state", "type", SEND, PROJECT, "try_count")
+    list_display_links = ("when", "address")
+    list_filter = (*Happened.list_filter, "status")
+    search_help_text = "Id, UUID of a send, or exact address"
+
+    @column("status", label=STATUS_LABELS)
+    def state(self, recipient: Recipient) -> str:
+        """Where it stands."""
+        return str(recipient.status)
+
+    def belongs_to(self, subject: int) -> Q:
+        """The recipient, or the recipients of that send."""
+        return Q(pk=subject) | Q(send_id=subject, **written_with(subject))
+
+
+@admin.register(Attempt)
+class AttemptAdmin(Happened):
+    """What was tried, with the whole conversation."""
+
+    ids = ("pk", "send_id")
+    words = ("domain", "site", "responded_mx_host")
+    secret = ("smtp_conversations",)  # shown as a transcript
+    computed = ("when", "told", "transcript")
+    list_display = (
+        "when",
+        "state",
+        "domain",
+        "responded_mx_host",
+        SOURCE_IP,
+        SEND,
+        "try_count",
+        "duration_ms",
+    )
+    list_filter = (*Happened.list_filter, "status", "is_lost")
+    search_help_text = "Id, UUID of a send, or exact domain, site or host"
+
+    @column("status", label=STATUS_LABELS)
+    def state(self, attempt: Attempt) -> str:
+        """How it ended."""
+        return str(attempt.status)
+
+    @column("recipients")
+    def told(self, attempt: Attempt) -> SafeString:
+        """What each recipient was told, and the rule that decided."""
+        found = AttemptRecipient.objects.filter(attempt_id=attempt.pk, pk__gte=attempt.pk).order_by("pk")[:MAX_ROWS]
+        return _table(
+            ("recipient", "status", "code", "enhanced", "rule", "reply"),
+            (
+                (
+                    link_to(Recipient, row.recipient_id),
+                    row.recipient_status,
+                    row.smtp_code or "–",
+                    row.smtp_enhanced_code or "–",
+                    row.rule,
+                    row.smtp_message,
+                )
+                for row in found
+            ),
+        )
+
+    @column("conversation")
+    def transcript(self, attempt: Attempt) -> str | SafeString:
+        """Every step with its time, command and reply."""
+        conversations: dict[str, Any] = attempt.smtp_conversations or {}
+        parts = [
+            format_html("<p><strong>{}</strong> {}</p>{}", host, found.get("network_error") or "", _steps(found))
+            for host, found in conversations.items()
+        ]
+        return format_html_join("", "{}", ((part,) for part in parts)) if parts else attempt.network_error or "–"
+
+
+def _steps(conversation: dict[str, Any]) -> SafeString:
+    shown = ("name", "duration_ms", "command", "reply_code", "reply_text")
+    steps = conversation.get("steps", ())
+    rows = ((step.get(key) if step.get(key) is not None else "" for key in shown) for step in steps)
+    return _table(("step", "ms", "command", "code", "reply"), rows)
+
+
+@admin.register(AttemptRecipient)
+class AttemptRecipientAdmin(Happened):
+    """What one recipient was told in one attempt."""
+
+    ids = ("pk", "attempt_id", "send_id")
+    words = ("rule", "smtp_enhanced_code")
+    list_display = (
+        "when",
+        "state",
+        Link("recipient", Recipient, "address"),
+        Link("attempt", Attempt, "domain"),
+        "smtp_code",
+        "smtp_enhanced_code",
+        "rule",
+        "smtp_message",
+    )
+    list_filter = (*Happened.list_filter, "recipient_status")
+    search_help_text = "Id, UUID of a send, exact rule or enhanced status"
+
+    @column("status", label=STATUS_LABELS)
+    def state(self, row: AttemptRecipient) -> str:
+        """Where the recipient stood afterwards."""
+        return str(row.recipient_status)
+
+
+@admin.register(Content)
+class ContentAdmin(Happened):
+    """How much was given, not what: sizes and the kinds of attachments."""
+
+    secret = ("body_html", "body_text", "headers", "attachments", "attachment_bodies")
+    computed = ("when", "parts")
+    list_display = ("when", "id", PROJECT)
+    search_help_text = "Id"
+
+    @column("parts")
+    def parts(self, content: Content) -> SafeString:
+        """Sizes in characters or octets."""
+        bodies = [("text", content.body_text), ("html", content.body_html)]
+        rows: list[tuple[str, object]] = [
+            (kind, f"{len(body)} characters") for kind, body in bodies if body is not None
+        ]
+        for described, data in zip(content.attachments, content.attachment_bodies, strict=False):
+            rows.append((described.get("content_type") or "attachment", f"{len(data)} octets"))
+        return _table(("part", "size"), rows)
+
+
+@admin.register(Signature)
+class SignatureAdmin(Facts):
+    """That a send was signed; the lines stand in its raw form."""
+
+    secret = ("header_lines",)
+    list_display = ("send_id",)
+    ordering = ("-send_id",)
+    search_fields = ("=send_id",)
+    search_help_text = "Id of a send"
+
+
+@admin.register(Waiting)
+class WaitingAdmin(Facts):
+    """What waits: the ledger."""
+
+    list_display = (
+        Link("recipient", Recipient, "address"),
+        SEND,
+        PROJECT,
+        QUEUE,
+        "state",
+        "due_at",
+        "tries",
+        Link("held_site", HeldSite, "reason"),
+    )
+    list_display_links = None
+    ordering = ("recipient_id",)
+    search_fields = ("=send_id", "=recipient_id")
+    search_help_text = "Id of a send or recipient"
+
+    @column("state", label={"due": "info", "in flight": "success", "later": "warning", "held": "warning"})
+    def state(self, row: Waiting) -> str:
+        """In which of the ledger's places it is."""
+        return "in flight" if row.attempt_id else ("due", "later", "held")[row.phase]
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(Facts):
+    """Addresses that a project's mail does not go to."""
+
+    list_display = ("id", "email", PROJECT, "reason", "description", "created_at")
+    list_display_links = ("id", "email")
+    list_filter = ("reason",)
+    search_fields = ("email__exact",)
+    search_help_text = "Exact address in lower case"
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(Facts):
+    """Idempotency keys that were used."""
+
+    secret = ("answer",)
+    list_display = ("id", "key", PROJECT, "status_code", "created_at")
+    list_display_links = ("id", "key")
+    ordering = ("-id",)
+
+
+@admin.register(SandboxMessage)
+class SandboxMessageAdmin(Facts):
+    """What the sandbox received; the console shows the mail itself."""
+
+    secret = ("data",)
+    list_display = ("received_at", "subject", "reverse_path", PROJECT, SEND, "is_tls")
+    list_display_links = ("received_at", "subject")
+    ordering = ("-id",)

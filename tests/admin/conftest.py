@@ -1,0 +1,123 @@
+"""A small world for the staff admin: one row of every model, with secrets that must never be seen."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import Model
+from django.test import Client
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import AuditEntry, Identity, SignInLink, User
+from ips.models import HeldSite, Sender, Server, SourceIp
+from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
+from queues.models import Queue
+from relay_project.db.ids import uuid_of
+from sending.models import (
+    Attempt,
+    AttemptRecipient,
+    Content,
+    IdempotencyRecord,
+    Recipient,
+    SandboxMessage,
+    Send,
+    Signature,
+    Suppression,
+    Waiting,
+)
+from tests.admin.secret import SECRET
+
+
+@pytest.fixture
+def sam(db: None) -> User:
+    """Staff."""
+    return User.objects.create(login="sam@relay.test", email="sam@relay.test", name="Sam", is_staff=True)
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """A member of a project, no staff."""
+    return User.objects.create(login="bob@example.com", email="bob@example.com", name="Bob", password=SECRET)
+
+
+@pytest.fixture
+def staff_client(sam: User) -> Client:
+    """Sam's browser."""
+    client = Client()
+    client.force_login(sam)
+    return client
+
+
+@pytest.fixture
+def world(sam: User, bob: User) -> dict[type[Model], Model]:
+    """One row of every model, by its class."""
+    now = timezone.now()
+    project = Project.objects.create(name="Shop", send_type="transactional")
+    domain = Domain.objects.create(project=project, domain="shop.example", status="active")
+    queue = Queue.objects.create(name="transactional", is_default=True)
+    server = Server.objects.create(hostname="mx1.relay.test", last_ping_at=now)
+    sender = Sender.objects.create(server=server, pid=4711)
+    source_ip = SourceIp.objects.create(server=server, queue=queue, address="192.0.2.7", served_by=sender)
+    content = Content.objects.create(project_id=project.pk, body_text=SECRET, body_html=f"<p>{SECRET}</p>")
+    send = Send.objects.create(
+        uuid=uuid_of(1), project=project, queue=queue, domain=domain, content=content, from_address="hello@shop.example",
+        subject="Your order", size_bytes=2048, message_date=now, writer_version=1, mailer="Relay",
+        instance_domain="relay.test",
+    )  # fmt: skip
+    send.uuid = uuid_of(send.pk)
+    send.save(update_fields=["uuid"])
+    recipient = Recipient.objects.create(
+        send=send,
+        project_id=project.pk,
+        position=0,
+        type="to",
+        address="Ann@example.net",
+        status="deferred",
+        try_count=1,
+    )
+    held = HeldSite.objects.create(
+        queue=queue, source_ip=source_ip, site="example.net", reason="421 4.7.0 Slow down", next_slot=now
+    )
+    attempt = Attempt.objects.create(
+        send_id=send.pk, project_id=project.pk, queue_id=queue.pk, source_ip_id=source_ip.pk, status="deferred",
+        try_count=1, domain="example.net", site="example.net", responded_mx_host="mx.example.net",
+        smtp_conversations={"mx.example.net": {"steps": [
+            {"name": "rcpt", "duration_ms": 3, "command": "RCPT TO:<ann@example.net>", "reply_code": 450,
+             "reply_text": "4.2.1 <b>Busy</b>"}]}},
+    )  # fmt: skip
+    rows: list[Model] = [
+        sam, project, domain, queue, server, sender, source_ip, content, send, recipient, held, attempt,
+        Identity.objects.create(user=bob, issuer="https://id.example", subject="bob-1"),
+        SignInLink.objects.create(user=bob, token_hash=SECRET, expires_at=now),
+        Membership.objects.create(project=project, user=bob, scopes=["sends.read"]),
+        ApiKey.objects.create(project=project, name="web shop", key_hash=SECRET, scopes=["sends.read"]),
+        DkimKey.objects.create(domain=domain, selector="s1", private_key=SECRET, public_key="PEM"),
+        Event.objects.create(
+            project_id=project.pk, kind="recipient.deferred", subject_kind="recipient", subject_id=recipient.pk, payload={}
+        ),
+        EventOutbox.objects.create(event_id=7),
+        FeedPosition.objects.create(event_id=7),
+        AttemptRecipient.objects.create(
+            attempt_id=attempt.pk, send_id=send.pk, recipient_id=recipient.pk, recipient_status="deferred",
+            smtp_code=450, smtp_enhanced_code="4.2.1", smtp_message="<b>Busy</b>", rule="rcpt-4xx",
+        ),
+        IdempotencyRecord.objects.create(
+            project_id=project.pk, key="order-1", fingerprint="f", status_code=200, answer={"token": SECRET}
+        ),
+        SandboxMessage.objects.create(project_id=project.pk, send_id=send.pk, subject="Your order", data=SECRET.encode()),
+        Signature.objects.create(send=send, header_lines=SECRET.encode()),
+        Suppression.objects.create(project=project, email="gone@example.net", reason="bounce"),
+        Waiting.objects.create(
+            recipient_id=recipient.pk, send_id=send.pk, project_id=project.pk, queue_id=queue.pk, lane=queue.pk,
+            domain="example.net", size_bytes=2048, phase=2, due_at=now + timedelta(minutes=5), held_site_id=held.pk,
+        ),
+    ]  # fmt: skip
+    audit.record("queue.paused", actor=sam, subject=queue, detail={"reason": "maintenance"})
+    found = {type(row): row for row in rows}
+    return found | {type(entry): entry for entry in [_entry()]}
+
+
+def _entry() -> Model:
+    entry = AuditEntry.objects.first()
+    assert entry is not None
+    return entry

@@ -1,0 +1,142 @@
+"""Actions of the staff admin: they ask, act only on POST, call the rules and leave an audit entry."""
+
+from typing import Any
+
+import pytest
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import AuditEntry, User
+from ips.models import SourceIp
+from projects.models import ApiKey
+from queues.models import Queue
+
+World = dict[type[Model], Model]
+
+
+def url_of(row: Model, action: str) -> str:
+    opts = row._meta
+    return reverse(f"admin:{opts.app_label}_{opts.model_name}_{action}", args=[row.pk])
+
+
+def carry_out(client: Client, row: Model, action: str, **data: Any) -> str:
+    """Ask, then confirm; the message that staff see."""
+    asked = client.get(url_of(row, action))
+    assert asked.status_code == 200
+    assert "Continue?" in asked.content.decode() or "Which queue" in asked.content.decode()
+    assert (
+        not AuditEntry.objects.filter(subject_id=row.pk, subject_kind=row._meta.model_name)
+        .exclude(detail={"reason": "maintenance"})
+        .exists()
+    )
+    done = client.post(url_of(row, action), data, follow=True)
+    assert done.status_code == 200
+    return "; ".join(str(message) for message in done.context["messages"])
+
+
+def last_entry() -> AuditEntry:
+    entry = AuditEntry.objects.order_by("-id").first()
+    assert entry is not None
+    return entry
+
+
+def test_a_queue_is_paused_with_a_reason_and_resumed(staff_client: Client, sam: User, world: World) -> None:
+    queue: Any = world[Queue]
+    assert carry_out(staff_client, queue, "pause", reason="Blocklisted") == "transactional is paused."
+    queue.refresh_from_db()
+    entry = last_entry()
+    assert queue.paused_at is not None
+    assert queue.pause_reason == "Blocklisted"
+    assert (entry.action, entry.actor_id, entry.detail) == ("queue.paused", sam.pk, {"reason": "Blocklisted"})
+    assert entry.address == "127.0.0.1"
+    assert staff_client.get(url_of(queue, "pause")).status_code == 404
+    staff_client.post(url_of(queue, "resume"))
+    queue.refresh_from_db()
+    assert queue.paused_at is None
+    assert last_entry().action == "queue.resumed"
+
+
+def test_a_missing_reason_is_asked_for_again(staff_client: Client, world: World) -> None:
+    queue: Any = world[Queue]
+    answer = staff_client.post(url_of(queue, "pause"), {"reason": " "})
+    assert answer.status_code == 200
+    assert "This field is required." in answer.content.decode()
+    queue.refresh_from_db()
+    assert queue.paused_at is None
+
+
+def test_a_source_ip_is_disabled_enabled_and_moved(staff_client: Client, world: World) -> None:
+    source_ip: Any = world[SourceIp]
+    other = Queue.objects.create(name="distributional", is_default=True)
+    carry_out(staff_client, source_ip, "disable")
+    source_ip.refresh_from_db()
+    assert not source_ip.is_enabled
+    assert staff_client.get(url_of(source_ip, "disable")).status_code == 404
+    staff_client.post(url_of(source_ip, "enable"))
+    staff_client.post(url_of(source_ip, "move"), {"queue": other.pk})
+    source_ip.refresh_from_db()
+    assert source_ip.is_enabled
+    assert source_ip.queue == other
+    assert last_entry().detail == {"from": "transactional", "to": "distributional"}
+    staff_client.post(url_of(source_ip, "move"), {"queue": ""})
+    source_ip.refresh_from_db()
+    assert source_ip.queue is None
+
+
+def test_moving_to_the_same_queue_changes_and_records_nothing(staff_client: Client, world: World) -> None:
+    source_ip: Any = world[SourceIp]
+    before = AuditEntry.objects.count()
+    answer = staff_client.post(url_of(source_ip, "move"), {"queue": source_ip.queue_id}, follow=True)
+    assert [str(m) for m in answer.context["messages"]] == ["192.0.2.7 carries transactional already."]
+    assert AuditEntry.objects.count() == before
+
+
+def test_an_api_key_is_disabled(staff_client: Client, world: World) -> None:
+    key: Any = world[ApiKey]
+    assert carry_out(staff_client, key, "disable", reason="Found in a public repository") == "web shop is disabled."
+    key.refresh_from_db()
+    assert not key.is_enabled
+    entry = last_entry()
+    assert (entry.action, entry.project_id) == ("api_key.disabled", key.project_id)
+
+
+def test_staff_are_made_and_unmade_but_nobody_unmakes_themselves(
+    staff_client: Client, sam: User, bob: User, world: World
+) -> None:
+    assert carry_out(staff_client, bob, "grant_staff", reason="New colleague") == "Bob is staff now."
+    bob.refresh_from_db()
+    assert bob.is_staff
+    staff_client.post(url_of(bob, "revoke_staff"), {"reason": "Left"})
+    bob.refresh_from_db()
+    assert not bob.is_staff
+    assert last_entry().action == "staff.revoked"
+    refused = staff_client.post(url_of(sam, "revoke_staff"), {"reason": "Tired"}, follow=True)
+    assert any(str(message).startswith("Nobody revokes themselves") for message in refused.context["messages"])
+    sam.refresh_from_db()
+    assert sam.is_staff
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_is_no_staff_reaches_no_action(method: str, bob: User, world: World) -> None:
+    client = Client()
+    client.force_login(bob)
+    queue: Any = world[Queue]
+    answer = getattr(client, method)(url_of(queue, "pause"), {"reason": "Because"})
+    assert answer.status_code in {302, 403}
+    queue.refresh_from_db()
+    assert queue.paused_at is None
+
+
+def test_an_action_needs_the_forms_token(sam: User, world: World) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(sam)
+    queue: Any = world[Queue]
+    assert client.post(url_of(queue, "pause"), {"reason": "Because"}).status_code == 403
+
+
+def test_the_page_of_a_row_offers_only_what_fits(staff_client: Client, world: World) -> None:
+    queue: Any = world[Queue]
+    page = staff_client.get(reverse("admin:queues_queue_change", args=[queue.pk])).content.decode()
+    assert url_of(queue, "pause") in page
+    assert url_of(queue, "resume") not in page
