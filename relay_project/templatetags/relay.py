@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from relay_project.db.ids import id_time
 from relay_project.web.theme import Theme, chosen_theme
 
 register = template.Library()
@@ -120,6 +121,12 @@ def in_words(distance: timedelta) -> str:
             amount = f"{seconds // length} {unit}"
             return f"in {amount}" if distance > timedelta() else f"{amount} ago"
     return "now"
+
+
+@register.filter
+def made_at(identifier: int) -> datetime:
+    """The moment inside a time-ordered id."""
+    return id_time(identifier)
 
 
 @register.filter

@@ -1,0 +1,138 @@
+"""API keys: the list, making one (shown once), switching it on and off, deleting it."""
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.cache import patch_cache_control
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts.audit import address_of
+from projects.access import ForeignEntity, NoSuchEntity, entity
+from projects.api_keys import MAX_KEYS, KeyChange, create_key, delete_key, update_key
+from projects.console.forms import PRESET_VALUES, scope_rows, show_refusal
+from projects.console.page import Place, project_page, render_place
+from projects.models import ApiKey
+from projects.scopes import SCOPES, Scope
+from relay_project.web.errors import ApiError
+
+
+class KeyForm(forms.Form):
+    """What a key may do, and from where."""
+
+    name = forms.CharField(max_length=255)
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, scope.value) for scope in SCOPES],
+        error_messages={"required": "Choose at least one scope."},
+    )
+    allowed_ips = forms.CharField(required=False, max_length=10_000, widget=forms.Textarea)
+
+    def addresses(self) -> list[str]:
+        """One a line, or parted by commas."""
+        text: str = self.cleaned_data["allowed_ips"]
+        return [entry for entry in text.replace(",", " ").split() if entry]
+
+
+@require_safe
+@project_page(Scope.API_KEYS_READ)
+def keys(request: HttpRequest, place: Place) -> HttpResponse:
+    """The list."""
+    rows = list(ApiKey.objects.filter(project=place.project).order_by("-id"))
+    context = {"rows": rows, "is_full": len(rows) >= MAX_KEYS, "most": MAX_KEYS}
+    return render_place(request, place, "console/keys.html", context, section="keys")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Scope.API_KEYS_READ, write=Scope.API_KEYS_WRITE)
+def new_key(request: HttpRequest, place: Place) -> HttpResponse:
+    """Make a key. The token is in this one answer and nowhere else, so there is no redirect after it."""
+    form = KeyForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            key, token = create_key(place.project, values["name"], values["scopes"], form.addresses(), caller=place.caller)
+            return _show_key(request, place, key, token)
+        except ApiError as refusal:
+            show_refusal(form, refusal)
+    return _key_form(request, place, form, "console/new_key.html", {})
+
+
+def _key_form(
+    request: HttpRequest, place: Place, form: KeyForm, page: str, context: dict[str, object]
+) -> HttpResponse:
+    chosen = list(form["scopes"].value() or [])
+    context = {
+        **context,
+        "form": form,
+        "scope_rows": scope_rows(chosen, place.caller.scopes),
+        "presets": PRESET_VALUES,
+        "address": address_of(request) or "",
+    }
+    return render_place(request, place, page, context, section="keys", status=400 if form.errors else 200)
+
+
+def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str) -> HttpResponse:
+    curl = (
+        f"curl {settings.WEB_URL}/api/console/sends \\\n"
+        f"  -H 'Authorization: Bearer {token}' \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d '{{\"from\": \"you@{_sending_domain(place)}\", \"to\": \"accept@{settings.SIMULATOR_DOMAIN}\",\n"
+        "       \"subject\": \"Hello\", \"body_text\": \"It works.\"}'"
+    )
+    context = {"key": key, "token": token, "curl": curl if Scope.SENDS_SEND in key.scopes else ""}
+    response = render_place(request, place, "console/key_made.html", context, section="keys")
+    patch_cache_control(response, no_store=True)
+    return response
+
+
+def _sending_domain(place: Place) -> str:
+    domain = place.project.domains.filter(status__in=("active", "warning")).order_by("id").first()
+    return domain.domain if domain else "your-domain.example"
+
+
+def _key_or_404(place: Place, key_id: int) -> ApiKey:
+    try:
+        return entity(ApiKey.objects.select_related("project"), place.project, key_id)
+    except (NoSuchEntity, ForeignEntity) as error:
+        raise Http404 from error
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Scope.API_KEYS_READ, write=Scope.API_KEYS_WRITE)
+def one_key(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
+    """Change a key's name, scopes and addresses."""
+    key = _key_or_404(place, key_id)
+    initial = {"name": key.name, "scopes": key.scopes, "allowed_ips": "\n".join(key.allowed_ips)}
+    form = KeyForm(request.POST if request.method == "POST" else None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            change = KeyChange(name=values["name"], scopes=values["scopes"], allowed_ips=form.addresses())
+            update_key(key, change, place.caller)
+            messages.success(request, f"{values['name']} is saved.")
+            return redirect("console-keys", place.project.pk)
+        except ApiError as refusal:
+            show_refusal(form, refusal)
+    return _key_form(request, place, form, "console/key.html", {"key": key})
+
+
+@require_POST
+@project_page(Scope.API_KEYS_READ, write=Scope.API_KEYS_WRITE)
+def switch_key(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
+    """On or off, as the form says; a disabled key is refused from the next request on."""
+    key = _key_or_404(place, key_id)
+    is_enabled = request.POST.get("enabled") == "1"
+    update_key(key, KeyChange(is_enabled=is_enabled), place.caller)
+    messages.success(request, f"{key.name} is {'enabled' if is_enabled else 'disabled'}.")
+    return redirect("console-keys", place.project.pk)
+
+
+@require_POST
+@project_page(Scope.API_KEYS_READ, write=Scope.API_KEYS_WRITE)
+def remove_key(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
+    """Delete a key."""
+    key = _key_or_404(place, key_id)
+    delete_key(key, place.caller)
+    messages.success(request, f"{key.name} is deleted.")
+    return redirect("console-keys", place.project.pk)

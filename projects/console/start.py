@@ -1,0 +1,74 @@
+"""The console's pages outside of a project: where to go, all projects, a new one, one's own account."""
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.audit import address_of
+from accounts.models import Identity
+from projects.access import Caller, memberships_of, projects_of
+from projects.console.page import LAST_PROJECT, person_of, render_outside
+from projects.members import create_project
+from projects.models import Project, SendType
+
+LISTED = 100  # projects on a page; the search finds the others
+
+
+class ProjectForm(forms.Form):
+    """Name and kind of a new project."""
+
+    name = forms.CharField(max_length=255)
+    send_type = forms.ChoiceField(choices=SendType.choices, initial=SendType.TRANSACTIONAL)
+
+
+@require_safe
+@login_required
+def start(request: HttpRequest) -> HttpResponse:
+    """To the project looked at last, else to the first one, else to making one."""
+    mine = projects_of(person_of(request)).order_by("is_system", "pk")
+    project = mine.filter(pk=request.session.get(LAST_PROJECT)).first() or mine.first()
+    return redirect("console-overview", project.pk) if project else redirect("console-new")
+
+
+@require_safe
+@login_required
+def projects(request: HttpRequest) -> HttpResponse:
+    """Every project this person may enter."""
+    search = request.GET.get("search", "").strip()[:255].replace("\0", "")
+    found = projects_of(person_of(request))
+    if search:
+        found = found.filter(name__icontains=search)
+    rows = list(found.order_by("name", "pk")[: LISTED + 1])
+    context = {"rows": rows[:LISTED], "has_more": len(rows) > LISTED, "search": search}
+    return render_outside(request, "console/projects.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def new_project(request: HttpRequest) -> HttpResponse:
+    """Found a project; the founder has every scope."""
+    form = ProjectForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        user = person_of(request)
+        caller = Caller(frozenset(), user=user, address=address_of(request) or "")
+        membership = create_project(user, form.cleaned_data["name"], form.cleaned_data["send_type"], caller)
+        messages.success(request, f"{membership.project.name} is ready.")
+        return redirect("console-overview", membership.project_id)
+    status = 400 if form.is_bound else 200
+    return render_outside(request, "console/new_project.html", {"form": form}, status=status)
+
+
+@require_safe
+@login_required
+def account(request: HttpRequest) -> HttpResponse:
+    """Who one is here, how one signs in, and where one belongs."""
+    user = person_of(request)
+    context = {
+        "identities": Identity.objects.filter(user=user).order_by("pk"),
+        "memberships": memberships_of(user).order_by("project__name")[:LISTED],
+        "all_projects": Project.objects.count() if user.is_staff else None,
+    }
+    return render_outside(request, "console/account.html", context)

@@ -1,0 +1,30 @@
+"""The console's pages about projects: those outside of one below /console, those of one below /console/<project_id>."""
+
+from django.urls import path
+
+from projects.console import domains, keys, settings, start
+from relay_project.web.theme import choose_theme
+
+outside = [
+    path("", start.start, name="console-start"),
+    path("new", start.new_project, name="console-new"),
+    path("projects", start.projects, name="console-projects"),
+    path("account", start.account, name="console-account"),
+    path("theme", choose_theme, name="console-theme"),
+]
+inside = [
+    path("/domains", domains.domains, name="console-domains"),
+    path("/domains/new", domains.new_domain, name="console-new-domain"),
+    path("/domains/<int:domain_id>", domains.one_domain, name="console-domain"),
+    path("/domains/<int:domain_id>/verify", domains.verify_domain, name="console-verify-domain"),
+    path("/domains/<int:domain_id>/delete", domains.remove_domain, name="console-delete-domain"),
+    path("/keys", keys.keys, name="console-keys"),
+    path("/keys/new", keys.new_key, name="console-new-key"),
+    path("/keys/<int:key_id>", keys.one_key, name="console-key"),
+    path("/keys/<int:key_id>/switch", keys.switch_key, name="console-switch-key"),
+    path("/keys/<int:key_id>/delete", keys.remove_key, name="console-delete-key"),
+    path("/settings", settings.project_settings, name="console-settings"),
+    path("/settings/name", settings.rename, name="console-rename"),
+    path("/settings/members", settings.new_member, name="console-new-member"),
+    path("/settings/members/<int:membership_id>/delete", settings.drop_member, name="console-drop-member"),
+]

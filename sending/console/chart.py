@@ -1,0 +1,111 @@
+"""Figures as shapes: the tiles and bars of the overview, computed here so that templates only place them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from sending.models import RecipientStatus
+from sending.recent import Counts, Recent
+
+# The colours a recipient's status is drawn in, from the bottom of a bar to its top.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "accepted": (RecipientStatus.ACCEPTED,),
+    "waiting": (RecipientStatus.QUEUED, RecipientStatus.DEFERRED),
+    "bounced": (RecipientStatus.BOUNCED, RecipientStatus.FAILED),
+    "complained": (RecipientStatus.COMPLAINED,),
+    "not sent": (RecipientStatus.SUPPRESSED, RecipientStatus.CANCELLED),
+}
+CHART_HEIGHT = 100.0  # units of the drawing
+# Where mailbox providers begin to mind: the thresholds of the contract's /init.
+BOUNCE_RATES = (0.02, 0.05)
+COMPLAINT_RATES = (0.001, 0.005)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a bar; `start` and `length` in the drawing's units."""
+
+    group: str
+    number: int
+    start: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share with what it means."""
+
+    label: str
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The figures of one window."""
+
+    title: str
+    total: int
+    is_capped: bool
+    parts: tuple[Part, ...]
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One day of the chart; `place` counts from the left."""
+
+    place: int
+    date: date
+    total: int
+    parts: tuple[Part, ...]
+
+
+def tiles(recent: Recent) -> list[Tile]:
+    """24 hours, 7 days, 30 days."""
+    windows = (("Last 24 hours", recent.day), ("Last 7 days", recent.week), ("Last 30 days", recent.month))
+    return [_tile(title, counts) for title, counts in windows]
+
+
+def _tile(title: str, counts: Counts) -> Tile:
+    bounces = counts.rate(RecipientStatus.BOUNCED) + counts.rate(RecipientStatus.FAILED)
+    rates: tuple[Rate, ...] = ()
+    if counts.final:
+        rates = (
+            Rate("accepted", _percent(counts.rate(RecipientStatus.ACCEPTED)), "ok"),
+            Rate("bounced", _percent(bounces), _tone(bounces, BOUNCE_RATES)),
+            Rate("complaints", _percent(counts.rate(RecipientStatus.COMPLAINED), 2), _tone(counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES)),
+        )
+    return Tile(title, counts.total, counts.is_capped, _parts(counts, counts.total, 100.0), rates)
+
+
+def chart_bars(recent: Recent) -> list[Bar]:
+    """Thirty bars on one scale."""
+    most = max((day.counts.total for day in recent.days), default=0)
+    return [
+        Bar(place, day.date, day.counts.total, _parts(day.counts, most, CHART_HEIGHT))
+        for place, day in enumerate(recent.days)
+    ]
+
+
+def _parts(counts: Counts, whole: int, length: float) -> tuple[Part, ...]:
+    parts = []
+    start = 0.0
+    for group, statuses in GROUPS.items():
+        number = sum(counts.by_status.get(status, 0) for status in statuses)
+        if number:
+            share = round(length * number / whole, 2)
+            parts.append(Part(group, number, round(start, 2), share))
+            start += share
+    return tuple(parts)
+
+
+def _percent(share: float, places: int = 1) -> str:
+    if 0.999 < share < 1:
+        return f"{int(share * 1000) / 10:.1f} %"  # never "100 %" where one is missing
+    return f"{share * 100:.{places}f} %" if share not in (0.0, 1.0) else f"{share * 100:.0f} %"
+
+
+def _tone(share: float, thresholds: tuple[float, float]) -> str:
+    warning, error = thresholds
+    return "bad" if share >= error else "later" if share >= warning else "ok"

@@ -1,0 +1,189 @@
+"""Sends: the list with its filters, and one send with its journey, its preview and its bytes."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from projects.console.page import Place, project_page, render_place
+from projects.scopes import Scope
+from relay_project.db.ids import MAX_ID, id_of_uuid
+from relay_project.mail.text import clean
+from sending.console.preview import html_document, mail_file
+from sending.content import find_send, raw_message, stored_message
+from sending.journey import read_journey
+from sending.models import RecipientStatus, Send
+from sending.search import SendFilter, counted_statuses, find_sends, recipients_by_send
+
+PAGE = 25  # sends a page
+RAW_SHOWN = 256 * 1024  # octets of a raw message on the page; the file has them all
+LIVE_WITHIN = timedelta(minutes=2)  # a page refreshes itself while something is due so soon
+DATES = (("", "Any time"), ("today", "Today"), ("yesterday", "Yesterday"), ("week", "Last 7 days"), ("custom", "Between dates"))
+
+
+class FilterForm(forms.Form):
+    """The filters as they stand in the address."""
+
+    status = forms.ChoiceField(required=False, choices=(("", "Any status"), *RecipientStatus.choices))
+    from_text = forms.CharField(required=False, max_length=254, label="From")
+    to_text = forms.CharField(required=False, max_length=254, label="To")
+    subject_text = forms.CharField(required=False, max_length=998, label="Subject")
+    date = forms.ChoiceField(required=False, choices=DATES)
+    since = forms.DateField(required=False, label="From the day", widget=forms.DateInput(attrs={"type": "date"}))
+    until = forms.DateField(required=False, label="To the day", widget=forms.DateInput(attrs={"type": "date"}))
+
+    def wanted(self, now: datetime) -> SendFilter:
+        """The filter; fields that make no sense are left out, and the form says so."""
+        self.is_valid()
+        values = self.cleaned_data
+        date_from, date_to = self._dates(values, now)
+        return SendFilter(
+            values.get("status") or None,
+            values.get("from_text") or None,
+            values.get("to_text") or None,
+            values.get("subject_text") or None,
+            date_from,
+            date_to,
+        )
+
+    @staticmethod
+    def _dates(values: dict[str, Any], now: datetime) -> tuple[datetime | None, datetime | None]:
+        midnight = datetime.combine(now.date(), time(), UTC)
+        day = timedelta(days=1)
+        match values.get("date"):
+            case "today":
+                return midnight, None
+            case "yesterday":
+                return midnight - day, midnight
+            case "week":
+                return now - 7 * day, None
+            case "custom":
+                since, until = values.get("since"), values.get("until")
+                return (
+                    datetime.combine(since, time(), UTC) if since else None,
+                    datetime.combine(until, time(), UTC) + day if until else None,
+                )
+        return None, None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the list."""
+
+    send: Send
+    to: str
+    others: int
+    statuses: list[tuple[str, int]]
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def sends(request: HttpRequest, place: Place) -> HttpResponse:
+    """The list, 25 at a time; "load more" asks for those before the last one's id."""
+    form = FilterForm(request.GET)
+    wanted = form.wanted(datetime.now(UTC))
+    before_id = _before_id(request)
+    found = find_sends(place.project.pk, wanted, PAGE + 1, before_id)
+    rows, more = found[:PAGE], len(found) > PAGE
+    context = {
+        "form": form,
+        "rows": _rows(rows),
+        "next_before_id": rows[-1].pk if more else None,
+        "is_filtered": not wanted.is_empty,
+        "is_first_page": before_id is None,
+    }
+    fragment = "sending/_send_rows.html" if request.GET.get("part") == "rows" else "sending/_sends.html"
+    return render_place(request, place, "sending/sends.html", context, section="sends", fragment=fragment)
+
+
+def _before_id(request: HttpRequest) -> int | None:
+    text = request.GET.get("before_id", "")
+    return min(int(text), MAX_ID) if text.isascii() and text.isdigit() and len(text) <= 16 else None
+
+
+def _rows(found: list[Send]) -> list[Row]:
+    recipients = recipients_by_send(found)
+    rows = []
+    for send in found:
+        people = recipients[send.pk]
+        first = people[0].address if people else ""
+        rows.append(Row(send, first, max(len(people) - 1, 0), counted_statuses(people)))
+    return rows
+
+
+def _send_or_404(place: Place, send_uuid: uuid.UUID) -> Send:
+    send_id = id_of_uuid(send_uuid)
+    send = find_send(place.project.pk, send_id) if send_id is not None else None
+    if send is None or send.uuid != send_uuid:
+        raise Http404
+    return send
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def one_send(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """Recipients and the whole journey; refreshes itself while something is about to happen."""
+    now = datetime.now(UTC)
+    send = _send_or_404(place, send_uuid)
+    journey = read_journey(send, now)
+    soon = journey.next_at is None or journey.next_at < now + LIVE_WITHIN
+    context = {
+        "send": send,
+        "message_id": f"{send.uuid}@{send.from_address.rpartition('@')[2]}",
+        "journey": journey,
+        "attempts": {story.attempt.pk: story for story in journey.attempts},
+        "last_attempt_id": journey.attempts[-1].attempt.pk if journey.attempts else None,
+        "statuses": counted_statuses(story.recipient for story in journey.recipients),
+        "is_live": not journey.is_final and soon,
+        "tab": "overview",
+    }
+    return render_place(request, place, "sending/send.html", context, section="sends", fragment="sending/_journey.html")
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """The bodies: HTML in a sandboxed frame, text as it is."""
+    send = _send_or_404(place, send_uuid)
+    context = {"send": send, "stored": stored_message(send), "tab": "preview", "images": request.GET.get("images") == "1"}
+    return render_place(request, place, "sending/send_preview.html", context, section="sends")
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """The HTML body alone, under a policy of its own."""
+    stored = stored_message(_send_or_404(place, send_uuid))
+    if stored is None or stored.body_html is None:
+        raise Http404
+    return html_document(stored.body_html, with_images=request.GET.get("images") == "1")
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """The bytes as they were sent, shown as text."""
+    send = _send_or_404(place, send_uuid)
+    raw = raw_message(send)
+    context = {
+        "send": send,
+        "raw": None if raw is None else clean(raw[:RAW_SHOWN], RAW_SHOWN),
+        "raw_size": len(raw or b""),
+        "is_cut": len(raw or b"") > RAW_SHOWN,
+        "tab": "raw",
+    }
+    return render_place(request, place, "sending/send_raw.html", context, section="sends")
+
+
+@require_safe
+@project_page(Scope.SENDS_READ)
+def send_file(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """The bytes as a file."""
+    raw = raw_message(_send_or_404(place, send_uuid))
+    if raw is None:
+        raise Http404
+    return mail_file(raw, str(send_uuid))

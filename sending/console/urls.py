@@ -1,0 +1,19 @@
+"""The console's pages about mail, below /console/<project_id>."""
+
+from django.urls import path
+
+from sending.console import overview, sandbox, sends
+
+urlpatterns = [
+    path("", overview.overview, name="console-overview"),
+    path("/sends", sends.sends, name="console-sends"),
+    path("/sends/<uuid:send_uuid>", sends.one_send, name="console-send"),
+    path("/sends/<uuid:send_uuid>/preview", sends.send_preview, name="console-send-preview"),
+    path("/sends/<uuid:send_uuid>/preview.html", sends.send_html, name="console-send-html"),
+    path("/sends/<uuid:send_uuid>/raw", sends.send_raw, name="console-send-raw"),
+    path("/sends/<uuid:send_uuid>/raw.eml", sends.send_file, name="console-send-file"),
+    path("/sandbox", sandbox.inbox, name="console-sandbox"),
+    path("/sandbox/<int:message_id>", sandbox.one_message, name="console-sandbox-message"),
+    path("/sandbox/<int:message_id>/preview.html", sandbox.message_html, name="console-sandbox-html"),
+    path("/sandbox/<int:message_id>/raw.eml", sandbox.message_file, name="console-sandbox-file"),
+]

@@ -1,0 +1,393 @@
+"""A send's journey, read back: accepted, queued, signed, every attempt with its conversations, and what comes next.
+
+The console shows it, `send_test` and `quickstart` print it. Read-only; every query carries a range of ids.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+
+from ips.models import HeldSite, SourceIp
+from queues.models import Queue
+from relay_project.db.ids import hours_after, id_time
+from relay_project.mail.reply import Stage
+from sending.explain import LastWord, Wait, reply_text, why
+from sending.models import (
+    Attempt,
+    AttemptRecipient,
+    Phase,
+    Recipient,
+    RecipientStatus,
+    SandboxMessage,
+    Send,
+    Signature,
+    Waiting,
+)
+
+_SIGNED_BY = re.compile(rb"\bd=([^;\s]+);.*?\bs=([^;\s]+)", re.DOTALL)
+# Steps that the client sends in one go (RFC 2920): their times all count from the same moment.
+_PIPELINED = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA})
+
+
+class StepKind(StrEnum):
+    """What a step is about: `smtp` steps are the lines inside an `attempt`."""
+
+    ACCEPTED = "accepted"
+    QUEUED = "queued"
+    SIGNED = "signed"
+    ATTEMPT = "attempt"
+    SMTP = "smtp"
+    RESULT = "result"
+    RECEIVED = "received"
+    NEXT = "next"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened, or will: `at` is aware UTC, `detail` one line. `status` colours it."""
+
+    at: datetime
+    title: str
+    detail: str = ""
+    kind: StepKind = StepKind.RESULT
+    status: str = ""
+    attempt_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A command and its reply. `code` 0: no reply came."""
+
+    stage: str
+    command: str
+    code: int
+    reply: str
+    duration_ms: int
+    elapsed_ms: int  # since the conversation began
+
+    @property
+    def tone(self) -> str:
+        """The reply's class as a state's colour."""
+        return {2: "ok", 3: "ok", 4: "later", 5: "bad"}.get(self.code // 100, "mute")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What was said to one host."""
+
+    host: str
+    started_at: datetime
+    duration_ms: int
+    network_error: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt brought for one recipient, and the rule that decided."""
+
+    address: str
+    status: str
+    reply: str
+    category: str
+    rule: str
+    is_suppressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStory:
+    """One try in one domain."""
+
+    attempt: Attempt
+    at: datetime
+    source: SourceIp | None
+    conversations: tuple[Conversation, ...]
+    results: tuple[Result, ...]
+
+    @property
+    def tls(self) -> str:
+        """The TLS session in words; empty for a conversation in clear text."""
+        session = self.attempt.tls
+        if not session:
+            return ""
+        checked = "certificate verified" if session.get("verified") else "certificate not checked"
+        return f"{session.get('version', 'TLS')}, {session.get('cipher', '')}, {checked}"
+
+    @property
+    def ended_at(self) -> datetime:
+        """When its last reply came."""
+        return self.at + timedelta(milliseconds=self.attempt.duration_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientStory:
+    """A recipient, its row in the ledger if it waits, and a sentence about it."""
+
+    recipient: Recipient
+    sentence: str
+    next_at: datetime | None = None
+    in_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """Everything known about one send. `attempts` oldest first; `steps` in the order of time."""
+
+    send: Send
+    accepted_at: datetime
+    queue: str
+    recipients: tuple[RecipientStory, ...]
+    attempts: tuple[AttemptStory, ...]
+    steps: tuple[Step, ...] = field(default=())
+
+    @property
+    def is_final(self) -> bool:
+        """No recipient waits any more."""
+        return not any(
+            story.recipient.status in (RecipientStatus.QUEUED, RecipientStatus.DEFERRED) for story in self.recipients
+        )
+
+    @property
+    def milestones(self) -> tuple[Step, ...]:
+        """The steps without the lines of the conversations."""
+        return tuple(step for step in self.steps if step.kind is not StepKind.SMTP)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """The earliest time something is due."""
+        return min((story.next_at for story in self.recipients if story.next_at), default=None)
+
+
+def recipients_of(send_id: int) -> list[Recipient]:
+    """A send's recipients in the order of its headers."""
+    rows = Recipient.objects.filter(send_id=send_id, id__gte=send_id, id__lt=hours_after(send_id, 1))
+    return list(rows.order_by("position", "id"))
+
+
+def read_journey(send: Send, now: datetime) -> Journey:
+    """One send with all that happened to it: seven small queries, however long the history is."""
+    recipients = recipients_of(send.pk)
+    attempts = _read_attempts(send, {recipient.pk: recipient for recipient in recipients})
+    queue = Queue.objects.filter(pk=send.queue_id).values_list("name", flat=True).first()
+    stories = _recipient_stories(recipients, attempts, _read_waits(send.pk), now)
+    journey = Journey(send, id_time(send.pk), queue or "a queue that is gone", stories, attempts)
+    return Journey(send, journey.accepted_at, journey.queue, stories, attempts, tuple(_steps(journey)))
+
+
+# --- Rows to values ----------------------------------------------------------------------------------------------
+
+
+def _read_attempts(send: Send, recipients: dict[int, Recipient]) -> tuple[AttemptStory, ...]:
+    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("id"))
+    if not attempts:
+        return ()
+    results: dict[int, list[AttemptRecipient]] = defaultdict(list)
+    for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("id"):
+        results[row.attempt_id].append(row)
+    sources = SourceIp.objects.in_bulk({attempt.source_ip_id for attempt in attempts if attempt.source_ip_id})
+    return tuple(
+        AttemptStory(
+            attempt,
+            id_time(attempt.pk),
+            sources.get(attempt.source_ip_id or 0),
+            _conversations(attempt),
+            tuple(_result(row, recipients, attempt) for row in results[attempt.pk]),
+        )
+        for attempt in attempts
+    )
+
+
+def _result(row: AttemptRecipient, recipients: dict[int, Recipient], attempt: Attempt) -> Result:
+    recipient = recipients.get(row.recipient_id)
+    return Result(
+        recipient.address if recipient else f"recipient {row.recipient_id}",
+        row.recipient_status,
+        reply_text(row.smtp_code, row.smtp_enhanced_code, row.smtp_message, attempt.network_error),
+        row.category,
+        row.rule,
+        row.is_suppressed,
+    )
+
+
+def _conversations(attempt: Attempt) -> tuple[Conversation, ...]:
+    """The stored JSON, host by host, in the order in which they were asked."""
+    found = [_conversation(attempt, host, stored) for host, stored in dict(attempt.smtp_conversations or {}).items()]
+    return tuple(sorted(found, key=lambda conversation: conversation.started_at))
+
+
+def _conversation(attempt: Attempt, host: str, stored: dict[str, Any]) -> Conversation:
+    try:
+        started_at = datetime.fromisoformat(stored["start_time"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):  # written by an older version: the attempt's own time is near enough
+        started_at = id_time(attempt.pk)
+    duration = int(stored.get("duration_ms") or 0)
+    lines = _lines(stored.get("steps") or [], duration)
+    return Conversation(host, started_at, duration, stored.get("network_error") or "", lines)
+
+
+def _lines(steps: Sequence[dict[str, Any]], total_ms: int) -> tuple[Line, ...]:
+    """Steps with their place in time. Those of a pipelined group count from the group's first command."""
+    lines: list[Line] = []
+    elapsed = begun = 0
+    for step in steps:
+        duration = int(step.get("duration_ms") or 0)
+        if step.get("name") not in _PIPELINED:
+            begun = elapsed
+        elapsed = max(elapsed, begun + duration)
+        if step.get("name") not in _PIPELINED:
+            begun = elapsed
+        lines.append(
+            Line(
+                step.get("name", ""),
+                step.get("command", ""),
+                int(step.get("reply_code") or 0),
+                step.get("reply_text", ""),
+                duration,
+                min(elapsed, max(total_ms, duration)),
+            )
+        )
+    return tuple(lines)
+
+
+def _read_waits(send_id: int) -> dict[int, Wait]:
+    rows = list(Waiting.objects.filter(send_id=send_id))
+    held = HeldSite.objects.in_bulk({row.held_site_id for row in rows if row.phase == Phase.HELD and row.held_site_id})
+    waits = {}
+    for row in rows:
+        site = held.get(row.held_site_id or 0)
+        due_at = site.next_slot if site else row.due_at
+        waits[row.recipient_id] = Wait(
+            due_at, row.tries, row.lease_until, f"{site.site}, {site.reason}" if site else ""
+        )
+    return waits
+
+
+def _recipient_stories(
+    recipients: Sequence[Recipient], attempts: Sequence[AttemptStory], waits: dict[int, Wait], now: datetime
+) -> tuple[RecipientStory, ...]:
+    last = _last_words(attempts)
+    stories = []
+    for recipient in recipients:
+        wait = waits.get(recipient.pk)
+        sentence = why(recipient.status, wait, last.get(recipient.address), max_tries(), now)
+        in_flight = wait is not None and wait.lease_until is not None
+        stories.append(RecipientStory(recipient, sentence, wait.due_at if wait and not in_flight else None, in_flight))
+    return tuple(stories)
+
+
+def _last_words(attempts: Sequence[AttemptStory]) -> dict[str, LastWord]:
+    words = {}
+    for story in attempts:
+        host = story.attempt.responded_mx_host or ""
+        for result in story.results:
+            words[result.address] = LastWord(host, result.reply, story.attempt.try_count, result.is_suppressed)
+    return words
+
+
+def max_tries() -> int:
+    """How often a recipient is tried at most: once, and once after each wait of the schedule."""
+    tries: int = settings.RETRY_SCHEDULE.max_tries
+    return tries
+
+
+# --- Values to steps ---------------------------------------------------------------------------------------------
+
+
+def _steps(journey: Journey) -> list[Step]:
+    steps = [_accepted(journey), *_queued(journey), *_signed(journey)]
+    for story in journey.attempts:
+        steps += _attempt_steps(story)
+    steps += [_received(message) for message in _sandbox_messages(journey.send)]
+    steps.sort(key=lambda step: step.at)  # stable: what shares a millisecond stays in the order of the journey
+    return steps + _next(journey)
+
+
+def _accepted(journey: Journey) -> Step:
+    count = len(journey.recipients)
+    people = "1 recipient" if count == 1 else f"{count} recipients"
+    detail = f"{people}, {journey.send.size_bytes:,} bytes, from {journey.send.from_address}"
+    return Step(journey.accepted_at, "Accepted and stored", detail, StepKind.ACCEPTED)
+
+
+def _queued(journey: Journey) -> list[Step]:
+    suppressed = [s.recipient.address for s in journey.recipients if s.recipient.status == RecipientStatus.SUPPRESSED]
+    steps = []
+    if suppressed:
+        detail = "On the suppression list: " + ", ".join(suppressed)
+        steps.append(Step(journey.accepted_at, "Suppressed", detail, StepKind.QUEUED, RecipientStatus.SUPPRESSED))
+    if len(suppressed) < len(journey.recipients):
+        steps.append(
+            Step(journey.accepted_at, f"Queued in {journey.queue}", "", StepKind.QUEUED, RecipientStatus.QUEUED)
+        )
+    return steps
+
+
+def _signed(journey: Journey) -> list[Step]:
+    """The signatures were made just before the first attempt's DATA; they are stored without a time of their own."""
+    row = Signature.objects.filter(pk=journey.send.pk).first()
+    if row is None or not journey.attempts:
+        return []
+    lines = bytes(row.header_lines)
+    signers = [f"{domain.decode()} (selector {selector.decode()})" for domain, selector in _SIGNED_BY.findall(lines)]
+    return [Step(journey.attempts[0].at, "Signed with DKIM", "by " + " and ".join(signers), StepKind.SIGNED)]
+
+
+def _attempt_steps(story: AttemptStory) -> list[Step]:
+    attempt = story.attempt
+    hosts = ", ".join(attempt.resolved_mx_hosts) or "no MX host found"
+    source = f" from {story.source.address} ({story.source.helo_name})" if story.source else ""
+    title = f"Try {attempt.try_count} for {attempt.domain}"
+    steps = [Step(story.at, title, f"MX {hosts}{source}", StepKind.ATTEMPT, attempt.status, attempt.pk)]
+    for conversation in story.conversations:
+        steps += _conversation_steps(conversation, attempt.pk)
+    failure = attempt.network_error if attempt.is_lost or not story.conversations else ""
+    if failure:
+        steps.append(Step(story.ended_at, "Network failure", failure, StepKind.SMTP, "", attempt.pk))
+    for result in story.results:
+        title = f"{result.address}: {result.status}"
+        steps.append(Step(story.ended_at, title, result.reply, StepKind.RESULT, result.status, attempt.pk))
+    return steps
+
+
+def _conversation_steps(conversation: Conversation, attempt_id: int) -> list[Step]:
+    steps = []
+    for line in conversation.lines:
+        at = conversation.started_at + timedelta(milliseconds=line.elapsed_ms)
+        reply = reply_text(line.code, None, line.reply, conversation.network_error)
+        steps.append(Step(at, line.command or line.stage, reply, StepKind.SMTP, "", attempt_id))
+    return steps
+
+
+def _sandbox_messages(send: Send) -> list[SandboxMessage]:
+    """Where the mail stayed on this machine: what the sandbox received of it."""
+    rows = SandboxMessage.objects.filter(project_id=send.project_id, send_id=send.pk)
+    return list(rows.defer("data").order_by("id")[:20])
+
+
+def _received(message: SandboxMessage) -> Step:
+    valid = [
+        f"{result.get('domain')} valid"
+        if result.get("valid")
+        else f"{result.get('domain')} NOT valid: {result.get('error', '')}"
+        for result in message.dkim_results
+    ]
+    detail = f"for {', '.join(message.recipients)}; DKIM: {', '.join(valid) or 'no signature'}"
+    return Step(message.received_at.astimezone(UTC), "Received by the sandbox", detail, StepKind.RECEIVED)
+
+
+def _next(journey: Journey) -> list[Step]:
+    """What is still to come, at the end whatever the clocks say."""
+    due = defaultdict(list)
+    for story in journey.recipients:
+        if story.next_at is not None:
+            due[story.next_at].append(story.recipient.address)
+    return [
+        Step(at, "Next try", ", ".join(addresses), StepKind.NEXT, RecipientStatus.QUEUED)
+        for at, addresses in sorted(due.items())
+    ]

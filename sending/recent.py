@@ -1,0 +1,147 @@
+"""A project's recent figures from the rows themselves, at a bounded cost: so many index entries, however much was sent."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from django.db import connection
+
+from relay_project.db.ids import id_floor
+from sending.models import RecipientStatus
+
+DAYS = 30
+STATUS_CAP = 20_000  # index entries read per status; beyond, figures are "at least" (roll-ups do better later)
+WAITING_CAP = 2_000  # rows of the ledger looked at
+DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Recipients by status in a window. `is_capped`: there are more than were counted."""
+
+    by_status: Mapping[str, int]
+    is_capped: bool = False
+
+    @property
+    def total(self) -> int:
+        """All recipients."""
+        return sum(self.by_status.values())
+
+    @property
+    def final(self) -> int:
+        """Those whose mail was handed over or refused: what rates are shares of."""
+        handed_over = (
+            RecipientStatus.ACCEPTED,
+            RecipientStatus.BOUNCED,
+            RecipientStatus.COMPLAINED,
+            RecipientStatus.FAILED,
+        )
+        return sum(self.by_status.get(status, 0) for status in handed_over)
+
+    def rate(self, status: str) -> float:
+        """A status as a share of what is final, 0 to 1."""
+        return self.by_status.get(status, 0) / self.final if self.final else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of the chart."""
+
+    date: date
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The last 24 hours, 7 and 30 days up to now, and each of the 30 days (24 hours that end at this time of day)."""
+
+    day: Counts
+    week: Counts
+    month: Counts
+    days: tuple[Day, ...] = field(default=())
+
+
+_COUNTS = """
+SELECT s.status, (%(top)s - 1 - r.id) / %(day)s AS days_ago, count(*)
+  FROM unnest(%(statuses)s::text[]) AS s(status)
+ CROSS JOIN LATERAL (
+       SELECT id FROM sending_recipient
+        WHERE project_id = %(project)s AND status = s.status AND id >= %(floor)s AND id < %(top)s
+        ORDER BY id DESC LIMIT %(cap)s) AS r
+ GROUP BY 1, 2
+"""
+
+
+def recent_counts(project_id: int, now: datetime) -> Recent:
+    """Recipients by status over the last 30 days: one statement of index-only scans, at most STATUS_CAP entries a status."""
+    top = id_floor(now + timedelta(minutes=1))  # the database's clock may be ahead
+    values = {
+        "project": project_id,
+        "statuses": list(RecipientStatus.values),
+        "top": top,
+        "floor": top - DAYS * DAY_OF_IDS,
+        "day": DAY_OF_IDS,
+        "cap": STATUS_CAP,
+    }
+    days: list[dict[str, int]] = [defaultdict(int) for _ in range(DAYS)]
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, values)
+        for status, days_ago, number in cursor.fetchall():
+            days[min(days_ago, DAYS - 1)][status] += number
+    return Recent(
+        _sum(days[:1]),
+        _sum(days[:7]),
+        _sum(days),
+        tuple(Day((now - timedelta(days=ago)).date(), Counts(dict(days[ago]))) for ago in reversed(range(DAYS))),
+    )
+
+
+def _sum(days: list[dict[str, int]]) -> Counts:
+    total: dict[str, int] = defaultdict(int)
+    for day in days:
+        for status, number in day.items():
+            total[status] += number
+    return Counts(dict(total), is_capped=any(number >= STATUS_CAP for number in total.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits, by why. `site` and `reason` for what is held; `until` the earliest time that something may happen."""
+
+    state: str  # due, in conversation, later, held
+    number: int
+    until: datetime | None
+    site: str = ""
+    reason: str = ""
+
+
+_WAITING = """
+SELECT CASE WHEN w.attempt_id IS NOT NULL THEN 'in conversation' WHEN h.id IS NOT NULL THEN 'held'
+            WHEN w.due_at > %(now)s THEN 'later' ELSE 'due' END AS state,
+       count(*), min(coalesce(h.next_slot, w.due_at)), coalesce(h.site, ''), coalesce(h.reason, '')
+  FROM (SELECT r.id FROM unnest(%(statuses)s::text[]) AS s(status)
+         CROSS JOIN LATERAL (
+               SELECT id FROM sending_recipient
+                WHERE project_id = %(project)s AND status = s.status AND id >= %(floor)s AND id < %(top)s
+                ORDER BY id LIMIT %(cap)s) AS r) AS r
+  JOIN sending_waiting w ON w.recipient_id = r.id
+  LEFT JOIN ips_heldsite h ON h.id = w.held_site_id
+ GROUP BY 1, 4, 5 ORDER BY 2 DESC
+"""
+
+
+def what_waits(project_id: int, now: datetime) -> tuple[list[Waiting], bool]:
+    """What of a project waits now, grouped by why; and whether there is more than was looked at."""
+    values = {
+        "project": project_id,
+        "statuses": [RecipientStatus.QUEUED.value, RecipientStatus.DEFERRED.value],
+        "now": now,
+        "floor": id_floor(now - timedelta(days=2 * DAYS)),  # a send_after lies at most 30 days ahead of its accept
+        "top": id_floor(now + timedelta(minutes=1)),
+        "cap": WAITING_CAP,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, values)
+        groups = [Waiting(*row) for row in cursor.fetchall()]
+    return groups, sum(group.number for group in groups) >= WAITING_CAP

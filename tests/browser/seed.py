@@ -1,0 +1,322 @@
+"""A project with a past, written straight into the tables: what the console's pages are looked at with."""
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import User
+from ips.models import HeldSite, Server, SourceIp
+from projects.api_keys import create_key
+from projects.domains import create_domain
+from projects.members import create_project
+from projects.models import Domain, DomainStatus, Membership, Project
+from projects.scopes import SCOPES, Scope
+from projects.setup import ensure_instance
+from queues.models import Queue
+from relay_project.db import partitions
+from relay_project.db.ids import id_floor, uuid_of
+from sending.content import raw_message
+from sending.models import (
+    Attempt,
+    AttemptRecipient,
+    Content,
+    Phase,
+    Recipient,
+    SandboxMessage,
+    Send,
+    Signature,
+    Waiting,
+)
+
+PASSWORD = "correct horse battery staple"
+SUBJECTS = (
+    ("Your receipt for order {n}", "receipts@shop.example"),
+    ("Your parcel {n} is on its way", "post@shop.example"),
+    ("Sign-in code 4{n}", "security@shop.example"),
+    ("Invoice 2026-{n}", "billing@shop.example"),
+    ("Please confirm your e-mail address", "security@shop.example"),
+)
+PEOPLE = ("anna.lindqvist", "b.okafor", "chiara", "d.nguyen", "emil", "fatima.haddad", "george", "h.sato", "ines", "jonas")
+HOSTS = {
+    "example.net": ("mx1.example.net", "mx2.example.net"),
+    "post.example.org": ("mx.post.example.org",),
+    "university.example": ("mail-in.university.example",),
+}
+HTML = """<div style="font-family:sans-serif;max-width:520px;margin:32px auto;color:#222">
+<h1 style="font-size:22px;margin:0 0 12px">Thank you for your order</h1>
+<p style="line-height:1.5">Your order <b>4711</b> is paid and will leave our warehouse today.</p>
+<table style="width:100%;border-collapse:collapse;margin:20px 0"><tr><td style="padding:8px 0;border-bottom:1px solid #ddd">Notebook, dotted, A5</td>
+<td style="text-align:right;border-bottom:1px solid #ddd">2 × 9.50 €</td></tr><tr><td style="padding:8px 0">Shipping</td><td style="text-align:right">4.20 €</td></tr>
+<tr><td style="padding:8px 0;border-top:2px solid #222"><b>Total</b></td><td style="text-align:right;border-top:2px solid #222"><b>23.20 €</b></td></tr></table>
+<a href="https://shop.example/orders/4711" style="display:inline-block;background:#1f4f46;color:#fff;padding:10px 18px;border-radius:6px;text-decoration:none">See the order</a>
+<script>document.body.innerHTML = "scripts run here"</script><img src="https://tracker.example/pixel.gif" alt=""></div>"""
+TEXT = "Thank you for your order\n\nYour order 4711 is paid and will leave our warehouse today.\n\nhttps://shop.example/orders/4711\n"
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What tests look for."""
+
+    alice: User
+    bob: User
+    charlie: User
+    sam: User
+    shop: Project
+    empty: Project
+    domain: Domain
+    pending: Domain
+    send: Send
+    message: SandboxMessage
+
+
+def seed(now: datetime, sends: int = 60) -> Seeded:
+    """Write everything and name the rows that matter."""
+    _make_past_partitions(now)
+    random_numbers = random.Random(2026)
+    alice, bob, charlie, sam = _people()
+    ensure_instance()
+    transactional = Queue.objects.get_or_create(name="transactional", defaults={"is_default": True})[0]
+    Queue.objects.get_or_create(name="distributional", defaults={"is_default": True})
+    source = _source_ip(transactional)
+    shop = create_project(alice, "Paper & Pencil shop", "transactional").project
+    empty = create_project(alice, "Monthly letter", "distributional").project
+    Membership.objects.create(
+        project=shop, user=bob, scopes=[Scope.PROJECT_READ, Scope.SENDS_READ, Scope.DOMAINS_READ, Scope.ANALYTICS_READ]
+    )
+    domain, pending = _domains(shop, now)
+    create_key(shop, "Shop, production", [Scope.SENDS_SEND, Scope.SENDS_READ], ["192.0.2.16", "2001:db8:7::/48"])
+    create_key(shop, "Monitoring", [Scope.SENDS_READ, Scope.ANALYTICS_READ])
+    key, _ = create_key(shop, "Old importer", list(SCOPES), ["198.51.100.0/24"])
+    key.is_enabled = False
+    key.save()
+    maker = Maker(shop, domain, transactional, source, now)
+    for number in range(sends):
+        maker.plain_send(number, random_numbers)
+    send = maker.telling_send()
+    message = maker.sandbox_mail()
+    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, message)
+
+
+def _make_past_partitions(now: datetime) -> None:
+    with connection.cursor() as cursor:
+        there = partitions.existing_partitions(cursor)
+        for table, column in partitions.partitioned_tables(cursor):
+            for days in range(32):
+                day = partitions.Day.of((now - timedelta(days=days)).date())
+                if partitions.partition_name(table, day.date) not in there:
+                    partitions._make_partition(cursor, table, column, day)
+
+
+def _people() -> tuple[User, User, User, User]:
+    people = []
+    for name, login, is_staff in (
+        ("Alice Andersson", "alice@shop.example", False),
+        ("Bob Baker", "bob@shop.example", False),
+        ("Charlie Clark", "charlie@elsewhere.example", False),
+        ("Sam Sobel", "sam@relay.test", True),
+    ):
+        person = User(name=name, login=login, email=login, is_staff=is_staff)
+        person.set_password(PASSWORD)
+        person.save()
+        people.append(person)
+    return people[0], people[1], people[2], people[3]
+
+
+def _source_ip(queue: Queue) -> SourceIp:
+    server = Server.objects.create(hostname="relay-1")
+    return SourceIp.objects.create(server=server, queue=queue, address="203.0.113.25")
+
+
+def _domains(shop: Project, now: datetime) -> tuple[Domain, Domain]:
+    domain = create_domain(shop, "shop.example")
+    pending = create_domain(shop, "letters.shop.example", "march")
+    warning = create_domain(shop, "pencil.example")
+    hour = timedelta(hours=1)
+    Domain.objects.filter(pk=domain.pk).update(status=DomainStatus.ACTIVE, dkim_checked_at=now - 5 * hour)
+    missing = {"dkim_error_message": "No TXT records found for DKIM host", "dkim_checked_at": now - hour / 20}
+    Domain.objects.filter(pk=pending.pk).update(**missing)
+    Domain.objects.filter(pk=warning.pk).update(status=DomainStatus.WARNING, **missing)
+    domain.refresh_from_db()
+    return domain, pending
+
+
+@dataclass
+class Maker:
+    """Writes sends of one project."""
+
+    project: Project
+    domain: Domain
+    queue: Queue
+    source: SourceIp
+    now: datetime
+    taken: int = 0
+
+    def id_at(self, at: datetime) -> int:
+        """A fresh id for that moment."""
+        self.taken += 1
+        return id_floor(at) + self.taken % 4096
+
+    def send(self, at: datetime, subject: str, from_address: str, from_name: str | None = None) -> Send:
+        """A send with its content."""
+        content = Content.objects.create(
+            id=self.id_at(at), project_id=self.project.pk, body_html=HTML, body_text=TEXT, headers=[["Reply-To", "help@shop.example"]]
+        )
+        identifier = self.id_at(at)
+        return Send.objects.create(
+            id=identifier,
+            uuid=uuid_of(identifier, 2**61 + identifier),
+            project=self.project,
+            queue=self.queue,
+            domain=self.domain,
+            content=content,
+            from_address=from_address,
+            from_name=from_name,
+            subject=subject,
+            size_bytes=3_214,
+            message_date=at.replace(microsecond=0),
+            writer_version=1,
+            mailer="Relay v0.1.0",
+            instance_domain="relay.test",
+        )
+
+    def recipient(self, send: Send, at: datetime, position: int, address: str, status: str, kind: str = "to") -> Recipient:
+        """One of its recipients."""
+        return Recipient.objects.create(
+            id=self.id_at(at), send=send, project_id=self.project.pk, position=position, type=kind, address=address, status=status, try_count=1
+        )
+
+    def waiting(self, send: Send, recipient: Recipient, **row: Any) -> Waiting:
+        """A row of the ledger."""
+        values = {"due_at": self.now, "phase": Phase.DUE, "tries": 0, **row}
+        return Waiting.objects.create(
+            recipient_id=recipient.pk,
+            send_id=send.pk,
+            project_id=self.project.pk,
+            queue_id=self.queue.pk,
+            lane=self.queue.pk,
+            domain=recipient.address.rpartition("@")[2],
+            size_bytes=send.size_bytes,
+            **values,
+        )
+
+    def plain_send(self, number: int, numbers: random.Random) -> None:
+        """One of many, the later the more."""
+        age = timedelta(days=29.5 * (numbers.random() ** 1.6)) if number > 8 else timedelta(minutes=7 * number + 3)
+        at = self.now - age
+        subject, from_address = SUBJECTS[number % len(SUBJECTS)]
+        send = self.send(at, subject.format(n=4711 + number), from_address)
+        for position in range(numbers.choice((1, 1, 1, 2, 4))):
+            status = numbers.choices(("accepted", "bounced", "suppressed", "failed", "complained"), (94, 2.5, 2, 0.8, 0.7))[0]
+            if number < 3 and position == 0:
+                status = ("queued", "deferred", "accepted")[number]
+            address = f"{PEOPLE[(number + position) % len(PEOPLE)]}@{list(HOSTS)[number % len(HOSTS)]}"
+            recipient = self.recipient(send, at, position, address, status)
+            if status == "queued":
+                self.waiting(send, recipient)
+            elif status == "deferred":
+                self._hold(send, recipient)
+
+    def _hold(self, send: Send, recipient: Recipient) -> None:
+        site, _ = HeldSite.objects.get_or_create(
+            queue=self.queue,
+            source_ip=self.source,
+            site="post.example.org",
+            defaults={"reason": "at most 20 a minute from 203.0.113.25", "next_slot": self.now + timedelta(seconds=48)},
+        )
+        self.waiting(send, recipient, phase=Phase.HELD, held_site_id=site.pk, tries=1)
+
+    def telling_send(self) -> Send:
+        """One whose journey has everything: greylisting, a bounce, a retry that worked and one that waits."""
+        at = self.now - timedelta(minutes=16, seconds=4)
+        send = self.send(at, "Your receipt for order 4711", "receipts@shop.example", "Paper & Pencil")
+        anna = self.recipient(send, at, 0, "anna.lindqvist@example.net", "accepted")
+        gone = self.recipient(send, at, 1, "no.longer.here@example.net", "bounced", "cc")
+        slow = self.recipient(send, at, 2, "registrar@university.example", "deferred", "cc")
+        quiet = self.recipient(send, at, 3, "archive@old-customer.example", "suppressed", "bcc")
+        assert quiet.pk
+        lines = b"DKIM-Signature: v=1; a=rsa-sha256; d=shop.example; s=march; b=a\r\nDKIM-Signature: v=1; a=rsa-sha256; d=relay.test; s=default; b=b\r\n"
+        Signature.objects.create(send=send, header_lines=lines)
+        second = timedelta(seconds=1)
+        first = self.attempt(send, at + second / 20, "example.net", 1, "deferred", "mx1.example.net", GREYLISTED, 231)
+        self.result(first, send, anna, "deferred", 451, "4.7.1", "Greylisted, please try again later", "temporary", "greylisted")
+        self.result(first, send, gone, "bounced", 550, "5.1.1", "No such mailbox here", "recipient", "mailbox-unknown", suppressed=True)
+        failed = self.attempt(send, at + second / 15, "university.example", 1, "deferred", None, TIMEOUT, 30_004, error="no connection to 198.51.100.77 port 25 within 30 s")
+        self.result(failed, send, slow, "deferred", 0, None, "", "infrastructure", "network-connect")
+        again = self.attempt(send, at + timedelta(minutes=15), "example.net", 2, "accepted", "mx1.example.net", ACCEPTED, 184, tls=True)
+        self.result(again, send, anna, "accepted", 250, "2.0.0", "Ok: queued as 4bXzT2", "accepted", "accepted")
+        self.waiting(send, slow, phase=Phase.LATER, due_at=self.now + timedelta(minutes=44, seconds=12), tries=1, source_ip_id=self.source.pk)
+        return send
+
+    def attempt(
+        self, send: Send, at: datetime, domain: str, number: int, status: str, host: str | None, steps: list[tuple[Any, ...]], duration: int, error: str = "", tls: bool = False
+    ) -> Attempt:
+        """A try and its conversation."""
+        hosts = list(HOSTS[domain])
+        names = ("name", "duration_ms", "command", "reply_code", "reply_text")
+        conversation = {
+            "start_time": at.isoformat(),
+            "duration_ms": duration,
+            "network_error": error,
+            "steps": [dict(zip(names, step, strict=True)) for step in steps],
+        }
+        session = {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "verified": False} if tls else None
+        return Attempt.objects.create(
+            id=self.id_at(at), send_id=send.pk, project_id=self.project.pk, queue_id=self.queue.pk, source_ip_id=self.source.pk,
+            status=status, try_count=number, domain=domain, site=domain, resolved_mx_hosts=hosts, responded_mx_host=host,
+            smtp_conversations={hosts[0]: conversation}, tls=session, network_error=error, duration_ms=duration,
+        )  # fmt: skip
+
+    def result(
+        self, attempt: Attempt, send: Send, recipient: Recipient, status: str, code: int, enhanced: str | None, text: str, category: str, rule: str, suppressed: bool = False
+    ) -> None:
+        """What the attempt brought for one recipient."""
+        AttemptRecipient.objects.create(
+            id=self.id_at(self.now), attempt_id=attempt.pk, send_id=send.pk, recipient_id=recipient.pk, recipient_status=status,
+            smtp_code=code, smtp_enhanced_code=enhanced, smtp_message=text, category=category, rule=rule, is_suppressed=suppressed,
+        )  # fmt: skip
+
+    def sandbox_mail(self) -> SandboxMessage:
+        """Mails in the inbox, the last one a full one."""
+        last = None
+        for number in range(4):
+            at = self.now - timedelta(minutes=3 + 20 * (4 - number))
+            send = self.send(at, f"Trying things out, {number + 1}", "receipts@shop.example", "Paper & Pencil")
+            self.recipient(send, at, 0, "accept@simulator.relay.test", "accepted")
+            results = [{"domain": "shop.example", "selector": "march", "valid": True, "error": ""}]
+            results.append({"domain": "relay.test", "selector": "default", "valid": number != 1, "error": "body hash mismatch" if number == 1 else ""})
+            last = SandboxMessage.objects.create(
+                project_id=self.project.pk, send_id=send.pk, reverse_path="bounce+4k2ajq7m@relay.test", recipients=["accept@simulator.relay.test"],
+                helo_name="smtp1.relay.test", peer="127.0.0.2", subject=send.subject or "", from_header='"Paper & Pencil" <receipts@shop.example>',
+                data=raw_message(send) or b"", dkim_results=results,
+            )  # fmt: skip
+            SandboxMessage.objects.filter(pk=last.pk).update(received_at=at + timedelta(milliseconds=210))
+        assert last is not None
+        last.refresh_from_db()
+        return last
+
+
+DIAL = ("dial", 21, "connect 198.51.100.25 port 25 from 203.0.113.25", 220, "220 mx1.example.net ESMTP")
+HELLO = ("hello", 19, "EHLO smtp1.relay.test", 250, "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250-STARTTLS\n250 8BITMIME")
+MAIL = ("mail", 22, "MAIL FROM:<bounce+4k2ajq7mzt3c5x2d@relay.test> SIZE=3214", 250, "250 2.1.0 Ok")
+GREYLISTED = [
+    DIAL,
+    HELLO,
+    MAIL,
+    ("rcpt", 38, "RCPT TO:<anna.lindqvist@example.net>", 451, "451 4.7.1 Greylisted, please try again later"),
+    ("rcpt", 39, "RCPT TO:<no.longer.here@example.net>", 550, "550 5.1.1 No such mailbox here"),
+    ("data", 40, "DATA", 554, "554 5.5.1 Error: no valid recipients"),
+]
+TIMEOUT = [("dial", 30_000, "connect 198.51.100.77 port 25 from 203.0.113.25", 0, "")]
+ACCEPTED = [
+    DIAL,
+    HELLO,
+    ("starttls", 41, "STARTTLS", 220, "220 2.0.0 Ready to start TLS"),
+    ("hello", 18, "EHLO smtp1.relay.test", 250, "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250 8BITMIME"),
+    MAIL,
+    ("rcpt", 24, "RCPT TO:<anna.lindqvist@example.net>", 250, "250 2.1.5 Ok"),
+    ("data", 25, "DATA", 354, "354 End data with <CR><LF>.<CR><LF>"),
+    ("data_close", 57, ".", 250, "250 2.0.0 Ok: queued as 4bXzT2"),
+]
