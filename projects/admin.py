@@ -5,11 +5,13 @@ from typing import Any
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
+from projects import domain_status
 from projects.api_keys import KeyChange, update_key
-from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
+from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Membership, Project
 from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
 
 PROJECT = Link("project", Project)
@@ -85,6 +87,31 @@ class DomainAdmin(Facts):
     list_filter = ("status",)
     search_fields = ("domain",)
     search_help_text = "Domain"
+    actions_detail = ("suspend", "reinstate")
+
+    @confirmed(
+        "Suspend",
+        question="{} will send nothing until it is reinstated; its owner reads the reason. Continue?",
+        icon="block",
+        form=WithReason,
+        fits=lambda domain: domain.status != DomainStatus.SUSPENDED,
+        danger=True,
+    )
+    def suspend(self, request: HttpRequest, domain: Domain, data: dict[str, Any]) -> str:
+        """Stop a domain from sending."""
+        domain_status.suspend(domain, data["reason"], timezone.now(), _actor(request), audit.address_of(request))
+        return f"{domain} is suspended."
+
+    @confirmed(
+        "Reinstate",
+        question="{} will be checked again and may send when its record is found. Continue?",
+        icon="undo",
+        fits=lambda domain: domain.status == DomainStatus.SUSPENDED,
+    )
+    def reinstate(self, request: HttpRequest, domain: Domain, data: dict[str, Any]) -> str:
+        """Let a suspended domain back."""
+        domain_status.reinstate(domain, timezone.now(), _actor(request), audit.address_of(request))
+        return f"{domain} is reinstated; its record is looked for now."
 
     @column("status", ordering="status", label=STATUS_LABELS)
     def state(self, domain: Domain) -> str:

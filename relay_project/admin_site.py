@@ -50,6 +50,11 @@ def stylesheet(request: HttpRequest) -> str:
     return static("relay/admin.css")
 
 
+def favicon(request: HttpRequest) -> str:
+    """The console's."""
+    return static("relay/favicon.svg")
+
+
 MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ("", (("Overview", "monitoring", "index"),)),
     (

@@ -26,6 +26,9 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "relay_project.dashboard.context",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "sizes": "any", "href": "relay_project.admin_site.favicon"}
+    ],
     "STYLES": ["relay_project.admin_site.stylesheet"],
     "COLORS": {"primary": PRIMARY},
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "relay_project.admin_site.menu"},

@@ -1,7 +1,7 @@
 """The first page of the staff admin: what waits, what became of the last day's mail, who sends, and health.
 
 Every figure has a bound: tables with more than SAMPLE_ROWS rows are sampled by blocks (and said to be), a statement ends
-after STATEMENT_MILLISECONDS and its card then says so.
+after two seconds and its card then says so.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,6 @@ from relay_project import health
 from relay_project.db.ids import id_floor
 from relay_project.db.partitions import partition_name
 
-STATEMENT_MILLISECONDS = 2000
 SAMPLE_ROWS = 200_000  # read in about 30 ms
 DAY = timedelta(hours=24)
 
@@ -80,7 +79,8 @@ class SenderFigures:
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What templates/admin/index.html shows (unfold's DASHBOARD_CALLBACK)."""
     now = timezone.now()
-    results = health.run_all()
+    with health.bounded_statements():
+        results = health.run_all()
     return {
         **context,
         "now": now,
@@ -181,7 +181,7 @@ def _sample(tables: Sequence[str]) -> float:
 def _bounded(statement: str, values: dict[str, Any]) -> Rows | None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}")
+            cursor.execute(f"SET LOCAL statement_timeout = {health.STATEMENT_MILLISECONDS}")
             cursor.execute(statement, values)
             rows: Rows = cursor.fetchall()
             return rows

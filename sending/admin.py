@@ -133,20 +133,9 @@ class AttemptAdmin(Happened):
     def told(self, attempt: Attempt) -> SafeString:
         """What each recipient was told, and the rule that decided."""
         found = AttemptRecipient.objects.filter(attempt_id=attempt.pk, pk__gte=attempt.pk).order_by("pk")[:MAX_ROWS]
-        return _table(
-            ("recipient", "status", "code", "enhanced", "rule", "reply"),
-            (
-                (
-                    link_to(Recipient, row.recipient_id),
-                    row.recipient_status,
-                    row.smtp_code or "–",
-                    row.smtp_enhanced_code or "–",
-                    row.rule,
-                    row.smtp_message,
-                )
-                for row in found
-            ),
-        )
+        people = Recipient.objects.filter(send_id=attempt.send_id, **written_with(attempt.send_id))
+        addresses = dict(people.values_list("pk", "address"))
+        return _table(("recipient", "status", "code", "reply", "rule"), (_told(row, addresses) for row in found))
 
     @column("conversation")
     def transcript(self, attempt: Attempt) -> str | SafeString:
@@ -157,6 +146,12 @@ class AttemptAdmin(Happened):
             for host, found in conversations.items()
         ]
         return format_html_join("", "{}", ((part,) for part in parts)) if parts else attempt.network_error or "–"
+
+
+def _told(row: AttemptRecipient, addresses: dict[int, str]) -> Iterable[object]:
+    who = link_to(Recipient, row.recipient_id, addresses.get(row.recipient_id))
+    code = " ".join(filter(None, (str(row.smtp_code or "–"), row.smtp_enhanced_code)))
+    return who, row.recipient_status, code, row.smtp_message, row.rule
 
 
 def _steps(conversation: dict[str, Any]) -> SafeString:

@@ -28,6 +28,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from relay_project.db.ids import MAX_ID, hours_after, id_floor, id_of_uuid, id_time
+from relay_project.web.errors import ApiError
 
 ROWS_A_PAGE = 50
 WITHIN_HOURS = 1  # a recipient is written with its send; its id lies at most this far behind (relay_project.db.ids)
@@ -56,7 +57,7 @@ class Link:
         return self.name
 
     @property
-    def label(self) -> dict[str, Subquery]:
+    def annotation(self) -> dict[str, Subquery]:
         """The annotation that carries what is shown."""
         found = self.model._default_manager.filter(pk=OuterRef(f"{self.name}_id")).values(self.shows)[:1]
         return {f"{self.name}_label": Subquery(found)}
@@ -101,17 +102,18 @@ class Facts(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         """What happened stays until its retention ends."""
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        """Every column that is no secret, then what is computed."""
-        columns = [field.name for field in self.model._meta.concrete_fields if field.name not in self.secret]
-        return [*columns, *self.computed]
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        """What is computed, then every column that is no secret; the links of the list where it shows bare ids."""
+        links = {f"{link.name}_id": link for link in self.list_display if isinstance(link, Link)}
+        columns = [field for field in self.model._meta.concrete_fields if field.name not in self.secret]
+        return [*self.computed, *(links.get(field.attname, field.name) for field in columns)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Rows with what their links show, and without the columns that are not shown."""
         rows = super().get_queryset(request).defer(*self.secret)
         for shown in self.list_display:
             if isinstance(shown, Link):
-                rows = rows.annotate(**shown.label)
+                rows = rows.annotate(**shown.annotation)
         return cast("QuerySet[Any]", rows)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
@@ -258,7 +260,7 @@ def confirmed(
     """Make `(self, request, row, data) -> sentence` an action of a row's page that shows a question and waits for POST.
 
     `fits` says for which rows it is offered; the others get 404. The body calls a rule, which writes the audit entry,
-    and returns what to tell; it raises ValueError to refuse with a sentence.
+    and returns what to tell; it raises ValueError or ApiError to refuse with a sentence.
     """
 
     def decorate(body: ActionBody) -> Any:
@@ -276,7 +278,7 @@ def confirmed(
                 "question": question.format(row),
                 "form": filled,
                 "opts": self.model._meta,
-                "row": row,
+                "original": row,
                 "back": _page_of(self, row),
                 "danger": danger,
             }
@@ -292,7 +294,7 @@ def confirmed(
 def _carry_out(self: Any, request: HttpRequest, row: Model, body: Callable[[], str]) -> HttpResponse:
     try:
         self.message_user(request, body(), messages.SUCCESS)
-    except ValueError as refusal:
+    except (ValueError, ApiError) as refusal:
         self.message_user(request, str(refusal) or type(refusal).__name__, messages.ERROR)
     return HttpResponseRedirect(_page_of(self, row))
 

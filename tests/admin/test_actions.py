@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from ips.models import SourceIp
-from projects.models import ApiKey
+from projects.models import ApiKey, Domain
 from queues.models import Queue
 
 World = dict[type[Model], Model]
@@ -99,6 +99,18 @@ def test_an_api_key_is_disabled(staff_client: Client, world: World) -> None:
     assert not key.is_enabled
     entry = last_entry()
     assert (entry.action, entry.project_id) == ("api_key.disabled", key.project_id)
+
+
+def test_a_domain_is_suspended_and_reinstated(staff_client: Client, world: World) -> None:
+    domain: Any = world[Domain]
+    assert carry_out(staff_client, domain, "suspend", reason="Phishing") == "shop.example is suspended."
+    domain.refresh_from_db()
+    assert domain.status == "suspended"
+    assert last_entry().detail == {"reason": "Phishing"}
+    staff_client.post(url_of(domain, "reinstate"))
+    domain.refresh_from_db()
+    assert domain.status == "pending"
+    assert last_entry().action == "domain.reinstated"
 
 
 def test_staff_are_made_and_unmade_but_nobody_unmakes_themselves(
