@@ -38,8 +38,8 @@ environ.Env.read_env(os.environ.get("RELAY_ENV_FILE", BASE_DIR / ".env"))
 if "DATABASE_URL" not in os.environ and "APP_SECRET" not in os.environ:
     environ.Env.read_env(RELAY_HOME / "env")
 
-# Commands that need neither a database nor secrets run without configuration (quickstart makes its own).
-UNCONFIGURED_COMMANDS = {"quickstart", "help", "--help", "version", "--version", "collectstatic", "makemigrations"}
+# Commands that need neither a database nor secrets run without configuration (quickstart and bench make theirs).
+UNCONFIGURED_COMMANDS = {"quickstart", "bench", "help", "--help", "version", "--version", "collectstatic", "makemigrations"}
 _unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "mypy" in sys.argv[0]
 
 # --- What an operator must say -------------------------------------------------------------------------------------
@@ -94,11 +94,13 @@ CONVERSATION_SECONDS = read_positive(
     env, "CONVERSATION_SECONDS", default=300
 )  # overall deadline, counts from the claim
 RETRY_SCHEDULE = read_schedule(env, "RETRY_SCHEDULE", default="15m,1h,2h,4h,8h,16h")
-SITE_SHARE = read_positive(env, "SITE_SHARE", default=50, maximum=100)  # per cent of the allowance one site may take
+SITE_SHARE = read_positive(env, "SITE_SHARE", default=40, maximum=49)  # per cent of the allowance slow sites may hold
 LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
 
 MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
 MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 1024)
+# An API request's body. A mail of MAX_MESSAGE_BYTES fits: base64 adds a third, JSON's escapes more.
+MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
 PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
 
 # --- Processes -----------------------------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ STATIC_ROOT = (
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # a checkout serves without collectstatic; the image collects at build time
 WHITENOISE_KEEP_ONLY_HASHED_FILES = False
-DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024  # the API refuses by its own limits before it reads (sending.api)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 _secure = WEB_URL.startswith("https://")

@@ -244,21 +244,20 @@ class Engine:
         """A job for a slow site that has its share of the allowance already hangs on the held site for a moment."""
         if self._slow_sites:
             site = await self._site_of(talk)
-            if site in self._slow_sites and self._waiting_for(site) >= self._share:
+            if site in self._slow_sites and self._rows_of(site) >= self._share:
                 return self._held(talk, site)
         return await talk.run()
 
     @property
     def _share(self) -> int:
-        return settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100
+        """Rows that one slow site may hold. All slow ones together stay under half, or no claim would ever be made."""
+        return settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100 // max(1, len(self._slow_sites))
 
-    def _waiting_for(self, site: str) -> int:
-        return sum(
-            1 for talk, _ in self.talks.values() if not talk.is_dialled and talk.route and talk.route.site == site
-        )
+    def _rows_of(self, site: str) -> int:
+        return sum(len(t.job.targets) for t, _ in self.talks.values() if t.route is not None and t.route.site == site)
 
     def _relieve(self) -> None:
-        """No site takes more than a share of the allowance for long: once a second, what is over goes back.
+        """No slow site keeps more than its share of the allowance: once a second, what is over goes back.
 
         A site counts as slow when its mail has waited for a connection for SLOW_SECONDS; at full speed none does.
         """
@@ -268,7 +267,11 @@ class Engine:
                 waiting.setdefault(talk.route.site, []).append((talk, task))
         self._slow_sites = {site for site, talks in waiting.items() if max(t.age for t, _ in talks) > SLOW_SECONDS}
         for site in self._slow_sites:
-            for talk, task in waiting[site][self._share :]:
+            excess = self._rows_of(site) - self._share
+            for talk, task in reversed(waiting[site]):
+                if excess <= 0:
+                    break
+                excess -= len(talk.job.targets)
                 talk.held_for = site
                 task.cancel()
 
