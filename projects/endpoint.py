@@ -12,6 +12,7 @@ from projects.models import Project
 from projects.scopes import Scope, by_method
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import Fields
+from relay_project.web.json import accept_chunked
 from relay_project.web.pagination import read_path_id
 
 Subject = TypeVar("Subject", bound=Model)
@@ -30,10 +31,11 @@ class Endpoint(APIView):
     is_idempotent = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authentication and scope first, then the header that only some endpoints know."""
+        """Authentication and scope first, then the header that only some endpoints know, then the body."""
         super().initial(request, *args, **kwargs)
         if not self.is_idempotent and request.headers.get("X-Idempotency-Key", "").strip():
             raise ApiError(400, NOT_IDEMPOTENT)
+        accept_chunked(request._request)
 
     @property
     def caller(self) -> Caller:

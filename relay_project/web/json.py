@@ -1,12 +1,13 @@
 """JSON in and out of the API: orjson instead of the standard library, one media type, bodies that are objects."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import IO, Any
 
 import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -45,13 +46,7 @@ class OrjsonParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The object; raises ApiError 400 for anything else and RequestDataTooBig."""
-        try:
-            parsed = orjson.loads(read_body(stream))
-        except orjson.JSONDecodeError:
-            raise ApiError(400, BAD_JSON) from None
-        if not isinstance(parsed, dict):
-            raise ApiError(400, NOT_AN_OBJECT)
-        return parsed
+        return parse_json(read_body(stream))
 
 
 class FormParser(BaseParser):
@@ -63,11 +58,7 @@ class FormParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> FormData:
         """The fields; raises ApiError 400 for what is not UTF-8, TooManyFieldsSent and RequestDataTooBig."""
-        try:
-            fields = QueryDict(read_body(stream).decode("utf-8"), encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ApiError(400, 'Request payload contains invalid "form" data.') from None
-        return FormData({name.removesuffix("[]"): _value(name, values) for name, values in fields.lists()})
+        return parse_form(read_body(stream))
 
 
 class JsonAlways(DefaultContentNegotiation):
@@ -76,6 +67,39 @@ class JsonAlways(DefaultContentNegotiation):
     def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
         """The first renderer."""
         return renderers[0], renderers[0].media_type
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The object; raises ApiError 400 for anything else."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ApiError(400, BAD_JSON) from None
+    if not isinstance(parsed, dict):
+        raise ApiError(400, NOT_AN_OBJECT)
+    return parsed
+
+
+def parse_form(body: bytes) -> FormData:
+    """The fields; raises ApiError 400 for what is not UTF-8, and TooManyFieldsSent."""
+    try:
+        fields = QueryDict(body.decode("utf-8"), encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ApiError(400, 'Request payload contains invalid "form" data.') from None
+    return FormData({name.removesuffix("[]"): _value(name, values) for name, values in fields.lists()})
+
+
+def accept_chunked(request: HttpRequest) -> None:
+    """Make a chunked body readable, which Django takes for an empty one: it knows only Content-Length.
+
+    Only behind a server that ends the stream itself (gunicorn says so); raises RequestDataTooBig.
+    """
+    if not request.META.get("wsgi.input_terminated") or request.META.get("CONTENT_LENGTH"):
+        return
+    if request.META.get("HTTP_TRANSFER_ENCODING", "").strip().lower() == "chunked":
+        body = read_body(request.META["wsgi.input"])
+        request.META["CONTENT_LENGTH"] = str(len(body))
+        request._stream = BytesIO(body)  # where Django's request reads from
 
 
 def read_body(stream: IO[Any]) -> bytes:

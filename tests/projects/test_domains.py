@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from io import BytesIO
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -269,3 +270,17 @@ def test_keys_of_many_domains_are_one_query(project, domain, django_assert_num_q
 def test_a_selector_is_made_from_the_time_of_the_call(project):
     made = create_domain(project, "a.test", private_key_pem=PEM, now=datetime(2031, 1, 2, 3, 4, 5, tzinfo=NOW.tzinfo))
     assert current_key(made).selector.startswith("rly20310102030405")
+
+
+def test_a_chunked_body_is_read(api, domain, settings):
+    """Clients that stream do not say a length; gunicorn ends the stream for us."""
+    sent = {
+        "wsgi.input": BytesIO(b'{"id": %d}' % domain.pk),
+        "wsgi.input_terminated": True,
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "CONTENT_TYPE": "application/json",
+    }
+    assert api.get("/domains/by", **sent)[1]["id"] == domain.pk
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 5
+    assert api.get("/domains/by", **{**sent, "wsgi.input": BytesIO(b'{"id": 1}')})[0] == 413
