@@ -8,6 +8,7 @@ more than 15 s ago: a restart of the database or a killed connection frees the l
 import math
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import structlog
@@ -185,7 +186,7 @@ class Registration:
             self._lock_connection = None
 
 
-def _direct_parameters() -> dict[str, object]:
+def _direct_parameters() -> dict[str, Any]:
     """Parameters of a connection that keeps its session: DATABASE_DIRECT_URL behind a pooler, else the ordinary ones."""
     parameters = connection.get_connection_params() if not settings.DATABASE_DIRECT_URL else {}
     wanted = {key: parameters[key] for key in ("dbname", "user", "password", "host", "port") if parameters.get(key)}

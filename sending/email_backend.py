@@ -37,7 +37,7 @@ def to_request(message: EmailMessage) -> SendRequest:
     name, address = parseaddr(message.from_email)
     html = None
     if isinstance(message, EmailMultiAlternatives):
-        html = next((str(a.content) for a in message.alternatives if a.mimetype == "text/html"), None)
+        html = next((str(content) for content, mimetype in message.alternatives if mimetype == "text/html"), None)
     is_html = message.content_subtype == "html"
     return SendRequest(
         from_=NamedAddress(address, name or None),

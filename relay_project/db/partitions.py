@@ -39,7 +39,7 @@ class CreatePartitionedModel(CreateModel):
 class Day:
     """One day's range of ids: floor ≤ id < ceiling."""
 
-    date: date
+    day: date
     floor: int
     ceiling: int
 
@@ -84,14 +84,14 @@ def make_partitions(days_ahead: int) -> int:
         there = existing_partitions(cursor)
         for table, column in partitioned_tables(cursor):
             for day in (Day.of(today + timedelta(days=offset)) for offset in range(days_ahead + 1)):
-                if partition_name(table, day.date) not in there:
+                if partition_name(table, day.day) not in there:
                     _make_partition(cursor, table, column, day)
                     made += 1
     return made
 
 
 def _make_partition(cursor: CursorWrapper, table: str, column: str, day: Day) -> None:
-    name = partition_name(table, day.date)
+    name = partition_name(table, day.day)
     with transaction.atomic():
         cursor.execute("SET LOCAL lock_timeout = '5s'")
         cursor.execute(

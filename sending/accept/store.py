@@ -106,7 +106,7 @@ def insert(cursor: CursorWrapper, project_id: int, queue: Queue, drafts: Sequenc
     """Write the drafts in the caller's transaction; returns how many recipients wait and are due now."""
     columns = _columns(drafts, now)
     plain = [draft for draft in drafts if not draft.request.attachments]
-    common = {
+    common: dict[str, Any] = {
         "project": project_id,
         "queue": queue.pk,
         "writer": LATEST_VERSION,

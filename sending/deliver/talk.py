@@ -214,7 +214,8 @@ class Talk:
             )
         finally:
             self.connection = None
-        self._record(connection.endpoint, transaction.started_at, (*opening, *transaction.steps), transaction.failure)
+        started = connection.opened_at if opening else transaction.started_at
+        self._record(connection.endpoint, started, (*opening, *transaction.steps), transaction.failure)
         self.responded_host = connection.endpoint.host
         self.tls = _tls_record(connection)
         if not self.around.pool.park(line, connection, requirement):

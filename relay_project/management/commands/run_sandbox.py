@@ -15,15 +15,12 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from relay_project.configuration import parse_endpoint
 from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
 from relay_project.health import CannotListen, cannot_listen, serve_probes
-from relay_project.net.resolver import Resolver
 from relay_project.sandbox.certificate import server_context
 from relay_project.sandbox.dns import DEFAULT_ZONE, SandboxDns
 from relay_project.sandbox.smtp import ReceivedMail, SandboxSmtp
 from sending import sandbox_inbox
-from sending.deliver.route import Router
 
 log = structlog.get_logger()
 
@@ -81,15 +78,6 @@ async def _start(server: SandboxSmtp | SandboxDns, setting: str, address: tuple[
         raise cannot_listen(setting, address, error) from None
 
 
-async def _report_route(domain: str) -> tuple[str, int] | None:
-    """Where reports to a return path's domain go: its MX, found as the product finds it, or else this inbox."""
-    resolver = Resolver(settings.DNS_RESOLVERS or None)
-    router = Router(resolver, settings.OUTGOING_SMTP_PORT, settings.SMTP_ROUTES)
-    try:
-        async for endpoint in router.endpoints(await router.route(domain)):
-            return endpoint.address, endpoint.port
-    except ConnectionError:
-        return parse_endpoint("{}:{}".format(*settings.SANDBOX_SMTP))
-    finally:
-        await resolver.aclose()
-    return None
+async def _report_route(domain: str) -> tuple[str, int]:
+    """Reports go to the return path's MX; until the product takes mail itself that is this inbox, whatever DNS says."""
+    return settings.SANDBOX_SMTP
