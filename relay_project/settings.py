@@ -39,7 +39,8 @@ if "DATABASE_URL" not in os.environ and "APP_SECRET" not in os.environ:
     environ.Env.read_env(RELAY_HOME / "env")
 
 # Commands that need neither a database nor secrets run without configuration (quickstart and bench make theirs).
-UNCONFIGURED_COMMANDS = {"quickstart", "bench", "help", "--help", "version", "--version", "collectstatic", "makemigrations"}
+UNCONFIGURED_COMMANDS = {"quickstart", "bench", "help", "--help", "version", "--version", "collectstatic"}
+UNCONFIGURED_COMMANDS |= {"makemigrations"}
 _unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "mypy" in sys.argv[0]
 
 # --- What an operator must say -------------------------------------------------------------------------------------

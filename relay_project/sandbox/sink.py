@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import resource
 import signal
 import sys
@@ -38,11 +39,17 @@ REPLIES = {
 ACCEPTED = b"250 2.0.0 Ok: taken and forgotten\r\n"
 UNKNOWN = b"502 5.5.1 Not implemented\r\n"
 NO_RECIPIENT = b"503 5.5.1 No recipient yet\r\n"
+NUMBER = re.compile(rb"(\d{1,18})@")  # 18 digits fit 64 bits
+NO_COUNTS = ("arrivals", "numbers", "cpu_at_start")  # fields of Counts that are not reported
 
 
 @dataclass(slots=True)
 class Counts:
-    """What has been taken; `arrivals` holds `time.time()` of each message where that is asked for."""
+    """What has been taken.
+
+    Where that is asked for, `arrivals` holds `time.time()` of each message, and `numbers` the digits that its last
+    recipient's local part ends with (-1 without any), so that a benchmark knows which mail arrived when.
+    """
 
     connections: int = 0
     messages: int = 0
@@ -51,10 +58,11 @@ class Counts:
     first_at: float = 0.0
     last_at: float = 0.0
     arrivals: array[float] | None = None
+    numbers: array[int] | None = None
     cpu_at_start: float = field(default_factory=lambda: _cpu_seconds())
 
-    def take(self, recipients: int) -> None:
-        """Count one message."""
+    def take(self, recipients: int, last_recipient: bytes) -> None:
+        """Count one message; `last_recipient` is its RCPT line."""
         self.last_at = now = time.time()
         if not self.messages:
             self.first_at = now
@@ -62,10 +70,13 @@ class Counts:
         self.recipients += recipients
         if self.arrivals is not None:
             self.arrivals.append(now)
+        if self.numbers is not None:
+            digits = NUMBER.search(last_recipient)
+            self.numbers.append(int(digits[1]) if digits else -1)
 
     def as_record(self) -> dict[str, float]:
         """The counts, with the CPU time of this process since they began."""
-        record = {key: value for key, value in asdict(self).items() if key not in ("arrivals", "cpu_at_start")}
+        record = {key: value for key, value in asdict(self).items() if key not in NO_COUNTS}
         cpu = _cpu_seconds() - self.cpu_at_start
         record["cpu_seconds"] = round(cpu, 6)
         record["cpu_us_per_message"] = round(cpu * 1e6 / self.messages, 2) if self.messages else 0.0
@@ -80,6 +91,7 @@ class SinkProtocol(asyncio.Protocol):
         self._partial = b""  # of a command line, or the last octets of a message
         self._in_data = False
         self._recipients = 0
+        self._last_recipient = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -103,7 +115,7 @@ class SinkProtocol(asyncio.Protocol):
             return b""
         rest = seen[end + 5 :]
         self._counts.octets += len(data) - len(rest) - 3
-        self._counts.take(self._recipients)
+        self._counts.take(self._recipients, self._last_recipient)
         self._in_data, self._recipients, self._partial = False, 0, b""
         replies.append(ACCEPTED)
         return rest
@@ -113,10 +125,11 @@ class SinkProtocol(asyncio.Protocol):
         data = self._partial + data
         at = 0
         while (end := data.find(b"\n", at)) >= 0:
-            verb = data[at : at + 4].upper()
-            at = end + 1
+            begin, at = at, end + 1
+            verb = data[begin : begin + 4].upper()
             if verb == b"RCPT":
                 self._recipients += 1
+                self._last_recipient = data[begin:end]
             elif verb == b"DATA":
                 if self._recipients:
                     replies.append(REPLIES[verb])
@@ -142,7 +155,9 @@ class Sink:
     def __init__(self, address: str = "127.0.0.1", port: int = 0, *, record_arrivals: bool = False) -> None:
         self.address = address
         self.port = port
-        self.counts = Counts(arrivals=array("d") if record_arrivals else None)
+        self.counts = Counts()
+        if record_arrivals:
+            self.counts.arrivals, self.counts.numbers = array("d"), array("q")
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Sink:
@@ -160,16 +175,21 @@ class Sink:
         self._server.close()
 
 
-async def run(address: str, port: int, *, times: Path | None = None) -> dict[str, float]:
-    """Take mail until SIGTERM or SIGINT; returns the counts. `times` gets the arrivals as native doubles."""
+async def run(address: str, port: int, *, times: Path | None = None, numbers: Path | None = None) -> dict[str, float]:
+    """Take mail until SIGTERM or SIGINT; returns the counts.
+
+    `times` gets the arrivals as native doubles, `numbers` their numbers as native 64-bit integers.
+    """
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with Sink(address, port, record_arrivals=times is not None) as sink:
+    async with Sink(address, port, record_arrivals=bool(times or numbers)) as sink:
         print(json.dumps({"port": sink.port}), flush=True)
         await stopping.wait()
     if times is not None and sink.counts.arrivals is not None:
         times.write_bytes(sink.counts.arrivals.tobytes())
+    if numbers is not None and sink.counts.numbers is not None:
+        numbers.write_bytes(sink.counts.numbers.tobytes())
     return sink.counts.as_record()
 
 
@@ -180,9 +200,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--report", default="", help="a file, or the number of an open file descriptor; else stdout")
     parser.add_argument("--times", type=Path, help="a file for the arrival times, as native doubles")
+    parser.add_argument("--numbers", type=Path, help="a file for the recipients' numbers, as native 64-bit integers")
     options = parser.parse_args(arguments)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        counts = runner.run(run(options.address, options.port, times=options.times))
+        counts = runner.run(run(options.address, options.port, times=options.times, numbers=options.numbers))
     _report(json.dumps(counts) + "\n", options.report)
 
 

@@ -1,0 +1,76 @@
+"""The scenario `accept`: single requests to POST /sends of the web process as run_web starts it; nobody sends."""
+
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from projects.api_keys import create_key
+from projects.models import Project
+from projects.scopes import Scope
+from relay_project.bench.facts import facts, percentiles
+from relay_project.bench.http_load import run_load
+from relay_project.bench.plan import START_SECONDS, BenchError, Plan
+from relay_project.bench.process import Process, cpu_seconds
+from relay_project.bench.stage import make_stage, read_ledger, server_pid, wait_until
+
+WARM_SECONDS = 1.0  # each worker's first requests import and connect
+ANSWER_SECONDS = 2.0
+ALLOWED = ("127.0.0.0/24",)  # an API key that sends needs networks
+
+
+def accept(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Ask for the plan's seconds over its connections; every answer of 200 must be a send in the database."""
+    project = make_stage(plan)
+    token = _key(project)
+    conditions = facts(plan)
+    address = settings.WEB_BIND
+    with Process(["run_web"], {}, folder) as web:
+        _await_web(web)
+        warm = len(run_load(address, token, plan.body_bytes, plan.connections, WARM_SECONDS))
+        server_before, web_before = cpu_seconds(server_pid()), cpu_seconds(web.pid)
+        seconds = run_load(address, token, plan.body_bytes, plan.connections, plan.seconds)
+        server_cpu, web_cpu = cpu_seconds(server_pid()) - server_before, cpu_seconds(web.pid) - web_before
+        peak = web.peak_bytes()
+    missing = warm + len(seconds) - read_ledger().sends
+    if missing > 0:
+        raise BenchError(f"{missing:,} requests were answered 200 and are not in the database.")
+    per_message = 1e6 / len(seconds)
+    return {
+        "name": plan.scenario,
+        "rate": round(len(seconds) / plan.seconds, 1),
+        "messages": len(seconds),
+        "duplicates": -missing,
+        "missing": 0,
+        "connections": plan.connections,
+        "seconds": plan.seconds,
+        "percentiles": percentiles([each * 1000 for each in seconds], "a request, from its first byte to its answer"),
+        "sink_cpu_us": None,
+        "web_cpu_us": round(web_cpu * per_message),
+        "postgresql_cpu_us": round(server_cpu * per_message) if server_pid() else None,
+        "web_peak_mib": round(peak / 2**20, 1),
+        "web_workers": settings.WEB_WORKERS,
+        "web_threads": settings.WEB_THREADS,
+        **conditions,
+    }
+
+
+def _key(project: Project) -> str:
+    _, token = create_key(project, "Benchmark", [Scope.SENDS_SEND], ALLOWED)
+    return token
+
+
+def _await_web(web: Process) -> None:
+    url = "http://{}:{}/ready".format(*settings.PROBES["web"])
+
+    def is_ready() -> bool:
+        web.check_alive()
+        try:
+            with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310 - our own address
+                return True
+        except OSError:  # HTTPError too: 503 while a check fails
+            return False
+
+    if not wait_until(is_ready, START_SECONDS, every=0.1):
+        raise BenchError(f"The web process was not ready within {START_SECONDS:.0f} seconds.")

@@ -1,0 +1,35 @@
+"""The run itself, in a process whose settings were made for it (bench.launch)."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from relay_project.bench.accept import accept
+from relay_project.bench.launch import sigterm_as_interrupt
+from relay_project.bench.outgoing import drain, end_to_end
+from relay_project.bench.plan import BenchError, Plan
+
+RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
+    "drain": drain,
+    "accept": accept,
+    "end_to_end": end_to_end,
+}
+
+
+def run_inside(plan_text: str) -> None:
+    """Run a plan and print its result, or the sentence why there is none, as one line of JSON."""
+    plan = Plan.of(json.loads(plan_text))
+    try:
+        with sigterm_as_interrupt():
+            result = RUNS[plan.scenario](plan, Path(os.environ["BENCH_FOLDER"]))
+    except BenchError as error:
+        result = {"error": str(error)}
+    finally:
+        connections.close_all()
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,107 @@
+"""A run in a process of its own: settings are read once, at import, so their values must be there before it starts."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from relay_project.bench.database import BenchDatabase, bench_database
+from relay_project.bench.plan import BenchError, Plan
+from relay_project.db.child import tethered
+from relay_project.quickstart.ports import LOOPBACK, choose_ports
+
+INSTANCE_DOMAIN = "relay.test"  # RFC 6761: .test never leaves the machine
+UNSIGNED_DOMAIN = "unsigned.test"  # an instance domain without a key: mail accepted for it has a signature less
+STOP_SECONDS = 60.0  # for the run to stop its children and the sink
+
+
+def run_apart(plan: Plan, manage: Path, database_url: str | None, keep: bool) -> dict[str, Any]:
+    """Run a plan over an empty database; returns its result. Raises BenchError; leaves nothing unless `keep`."""
+    with bench_database(database_url, keep) as database, tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
+        command = [sys.executable, str(manage), "bench", plan.scenario, "--inside", json.dumps(plan.as_record())]
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            tethered(command, sign=signal.SIGTERM),
+            env=environment(plan, database, Path(folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        result = _result_of(process, plan.limit_seconds)
+        return {**result, "database": database.description}
+
+
+def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, str]:
+    """The settings of a run and of the processes it starts; what tunes the engine is taken from the caller's."""
+    ports = choose_ports(dict.fromkeys(("WEB_BIND", "PROBE_WEB", "PROBE_SENDERS", "SANDBOX_SMTP"), 0))
+    return {
+        **os.environ,
+        "RELAY_ENV_FILE": os.devnull,
+        "RELAY_HOME": str(folder),
+        "DATABASE_URL": database.url,
+        "DATABASE_DIRECT_URL": "",
+        "APP_SECRET": secrets.token_urlsafe(32),
+        "INSTANCE_DOMAIN": INSTANCE_DOMAIN if plan.signatures == 2 else UNSIGNED_DOMAIN,
+        "SERVER_NAME": "bench",
+        "SOURCE_IPS": ",".join(plan.source_ips),
+        "SANDBOX_INTERNET": "false",
+        "DNS_RESOLVERS": f"{LOOPBACK}:9",  # the discard port: nobody is asked, SMTP_ROUTES says it all
+        "OIDC_ISSUER_URL": "",
+        "WEB_URL": f"http://{LOOPBACK}:{ports['WEB_BIND']}",
+        "SHUTDOWN_SECONDS": "10",
+        "LOG_LEVEL": "warning",
+        "BENCH_FOLDER": str(folder),
+        "BENCH_SERVER_PID": str(database.server_pid or ""),
+        "BENCH_DATA": str(database.folder or ""),
+        **{name: f"{LOOPBACK}:{number}" for name, number in ports.items()},
+    }
+
+
+def _result_of(process: "subprocess.Popen[bytes]", limit_seconds: float) -> dict[str, Any]:
+    """The last line that the run printed; raises BenchError with the sentence it gave instead."""
+    try:
+        output, _ = process.communicate(timeout=limit_seconds)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"The benchmark had not ended after {limit_seconds:.0f} seconds and was stopped.") from None
+    finally:
+        _stop(process)
+    lines = output.decode(errors="replace").splitlines()
+    try:
+        result = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        raise BenchError(f"The benchmark ended with exit code {process.returncode} and without a result.") from None
+    if "error" in result:
+        raise BenchError(result["error"])
+    return dict(result)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.communicate(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM unwind like Ctrl-C, so that what was started is stopped and removed."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
