@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.request import Request
 
@@ -30,14 +31,19 @@ class ConsoleAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User | None, Caller]:
         """The caller; raises ApiError 401 or 403."""
-        header = request.META.get("HTTP_AUTHORIZATION")
-        project_level = getattr(request.parser_context.get("view"), "project_level", True)
-        caller = _by_session(request, project_level) if header is None else _by_key(request, header, project_level)
-        _tell_log(request, caller)
+        caller = caller_of(request._request, getattr(request.parser_context.get("view"), "project_level", True))
         return caller.user, caller
 
 
-def _by_key(request: Request, header: str, project_level: bool) -> Caller:
+def caller_of(request: HttpRequest, project_level: bool = True) -> Caller:
+    """Who makes a request, for plain views too; raises ApiError 401 or 403."""
+    header = request.META.get("HTTP_AUTHORIZATION")
+    caller = _by_session(request, project_level) if header is None else _by_key(request, header, project_level)
+    _tell_log(request, caller)
+    return caller
+
+
+def _by_key(request: HttpRequest, header: str, project_level: bool) -> Caller:
     if header[: len(SCHEME)].lower() != SCHEME.lower():
         raise ApiError(403, 'Authorization header must start with "Bearer ".')
     token = header[len(SCHEME) :].strip()
@@ -50,8 +56,8 @@ def _by_key(request: Request, header: str, project_level: bool) -> Caller:
     return Caller(frozenset(key.scopes), key.project, api_key=key, address=address)
 
 
-def _by_session(request: Request, project_level: bool) -> Caller:
-    user = getattr(request._request, "user", None)
+def _by_session(request: HttpRequest, project_level: bool) -> Caller:
+    user = getattr(request, "user", None)
     if not isinstance(user, User) or not user.is_active:
         sign_in = settings.WEB_URL + settings.LOGIN_URL
         raise ApiError(401, "Unauthorized", {"login_url": sign_in, "signup_url": sign_in})
@@ -69,7 +75,7 @@ def _by_session(request: Request, project_level: bool) -> Caller:
         raise ApiError(403, str(refused)) from None
 
 
-def _enforce_csrf(request: Request) -> None:
+def _enforce_csrf(request: HttpRequest) -> None:
     """A session's cookie comes along with any request of the browser, so the page must prove that it is ours."""
     check = CSRFCheck(lambda _: None)  # type: ignore[arg-type]
     check.process_request(request)
@@ -78,11 +84,11 @@ def _enforce_csrf(request: Request) -> None:
         raise ApiError(403, f"CSRF Failed: {reason}")
 
 
-def _tell_log(request: Request, caller: Caller) -> None:
+def _tell_log(request: HttpRequest, caller: Caller) -> None:
     """Ids for the request's log line; never the key."""
     context = {
         "project_id": caller.project.pk if caller.project else None,
         "api_key_id": caller.api_key.pk if caller.api_key else None,
         "user_id": caller.user.pk if caller.user else None,
     }
-    request._request.log_context = {name: value for name, value in context.items() if value is not None}  # type: ignore[attr-defined]
+    request.log_context = {name: value for name, value in context.items() if value is not None}  # type: ignore[attr-defined]

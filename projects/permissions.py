@@ -7,6 +7,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from projects.access import Caller
+from projects.scopes import Scope
 from relay_project.web.errors import ApiError
 
 if TYPE_CHECKING:  # rest_framework.views imports this module, by the settings' name
@@ -26,6 +27,11 @@ class HasScope(BasePermission):
         scope = getattr(view, "required_scope", {}).get(method)
         if scope is None:
             raise ImproperlyConfigured(f"{type(view).__name__} declares no required_scope for {method}.")
-        if not isinstance(request.auth, Caller) or not request.auth.may(scope):
-            raise ApiError(403, f"You do not have the required scope '{scope}' to access this resource.")
+        check_scope(request.auth if isinstance(request.auth, Caller) else None, scope)
         return True
+
+
+def check_scope(caller: Caller | None, scope: Scope) -> None:
+    """Raises ApiError 403 unless the caller was given the scope."""
+    if caller is None or not caller.may(scope):
+        raise ApiError(403, f"You do not have the required scope '{scope}' to access this resource.")

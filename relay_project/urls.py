@@ -16,6 +16,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/health", alive),
     path("api/console/", include("projects.urls")),
+    path("api/console/", include("sending.urls")),
     # The last one under /api, so that an unknown route has the API's error shape.
     path("api/<path:rest>", errors.unknown_route),
 ]

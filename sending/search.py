@@ -15,7 +15,10 @@ HOUR_OF_IDS = 3_600_000 << SEQUENCE_BITS  # a send's recipients lie within an ho
 
 @dataclass(frozen=True, slots=True)
 class SendFilter:
-    """What to look for; None: no matter. Dates are aware, `date_to` exclusive. Text is a substring."""
+    """What to look for; None: no matter. Dates are aware, `date_to` exclusive. Text is a substring.
+
+    `is_case_sensitive`: of addresses, as the API's contract has it; a subject never is.
+    """
 
     status: str | None = None
     from_text: str | None = None
@@ -23,6 +26,12 @@ class SendFilter:
     subject_text: str | None = None
     date_from: datetime | None = None
     date_to: datetime | None = None
+    is_case_sensitive: bool = False
+
+    @property
+    def address_lookup(self) -> str:
+        """Django's name of the comparison; both escape LIKE's wildcards."""
+        return "contains" if self.is_case_sensitive else "icontains"
 
     @property
     def is_empty(self) -> bool:
@@ -36,7 +45,7 @@ def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int |
     high = min(id_floor(wanted.date_to) if wanted.date_to else MAX_ID, MAX_ID if before_id is None else before_id)
     sends = Send.objects.filter(project_id=project_id, id__gte=low, id__lt=high)
     if wanted.from_text:
-        sends = sends.filter(from_address__icontains=wanted.from_text)
+        sends = sends.filter(**{f"from_address__{wanted.address_lookup}": wanted.from_text})
     if wanted.subject_text:
         sends = sends.filter(subject__icontains=wanted.subject_text)
     if wanted.status or wanted.to_text:
@@ -55,7 +64,7 @@ def _matching_recipients(project_id: int, wanted: SendFilter, low: int, high: in
     if wanted.status:
         recipients = recipients.filter(status=wanted.status)
     if wanted.to_text:
-        recipients = recipients.filter(address__icontains=wanted.to_text)
+        recipients = recipients.filter(**{f"address__{wanted.address_lookup}": wanted.to_text})
     return recipients
 
 

@@ -87,6 +87,11 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     return Response(refusal.body(), status=refusal.status, headers=dict(refusal.headers))
 
 
+def answer_error(error: Exception, request: HttpRequest) -> HttpResponse:
+    """The same for a plain view, which catches what it raises."""
+    return _answer(_translate(error) or _crash(error, request))
+
+
 def unknown_route(request: HttpRequest, rest: str = "") -> HttpResponse:
     """The last route under /api: answers 404 in our shape even where DEBUG would show its own page."""
     return _answer(_no_route(request))

@@ -49,6 +49,11 @@ def accept(project: Project, request: SendRequest, now: datetime) -> Accepted:
     return outcome
 
 
+def check(project: Project, request: SendRequest) -> None:
+    """The rules alone, in their order, for who has a reason of their own to refuse after them; raises Refused."""
+    _check(project, request, {})
+
+
 def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime) -> list[Accepted | Refused]:
     """Accept a batch in one transaction: each message has its own outcome, in the order given."""
     outcomes: dict[int, Accepted | Refused] = {}

@@ -1,0 +1,167 @@
+"""Sends over the API: the list, one by id or uuid, its content, and trying again."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from projects.endpoint import Endpoint
+from projects.scopes import Scope, by_method
+from relay_project.db.ids import id_of_uuid
+from relay_project.web.errors import ApiError, violation
+from relay_project.web.fields import Fields
+from relay_project.web.pagination import read_page, read_text
+from sending.api.submit import submit
+from sending.content import raw_message, stored_message
+from sending.models import RecipientStatus, Send
+from sending.objects import content_object, full_send_object, send_objects
+from sending.retry import RetryRefused, retry
+from sending.search import SendFilter, find_sends
+
+MAX_RECIPIENT_IDS = 1000  # the setting MAX_RECIPIENTS allows no more
+DATE = "This value is not a valid date."
+
+
+@csrf_exempt
+def sends(request: HttpRequest) -> HttpResponse:
+    """`/sends`: POST goes the short way."""
+    return submit(request) if request.method == "POST" else _list(request)
+
+
+class SendsView(Endpoint):
+    """`/sends`, all methods but POST."""
+
+    required_scope = by_method(GET=Scope.SENDS_READ)
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """What `Allow` names."""
+        return [*super().allowed_methods, "POST"]
+
+    def get(self, request: Request) -> Response:
+        """A page of sends, the newest first; three queries, whatever the page's length."""
+        page = read_page(request.query_params)
+        wanted = _read_filter(request.query_params)
+        return Response(send_objects(find_sends(self.project.pk, wanted, page.limit, page.before_id)))
+
+
+_list = SendsView.as_view()
+
+
+class SendView(Endpoint):
+    """`/sends/{id}`."""
+
+    required_scope = by_method(GET=Scope.SENDS_READ)
+
+    def get(self, request: Request, send_id: str) -> Response:
+        """One send with its attempts."""
+        return Response(full_send_object(self.entity(Send.objects.all(), send_id)))
+
+
+class RetryView(Endpoint):
+    """`/sends/{id}/retry`."""
+
+    required_scope = by_method(POST=Scope.SENDS_SEND)
+
+    def post(self, request: Request, send_id: str) -> Response:
+        """Try failed recipients again, or what waits now."""
+        send = self.entity(Send.objects.all(), send_id)
+        fields = self.fields()
+        send_after = fields.integer("send_after")
+        recipient_ids = _read_ids(fields, "recipient_ids")
+        fields.check()
+        try:
+            retried = retry(send, datetime.now(UTC), send_after, recipient_ids)
+        except RetryRefused as refused:
+            raise ApiError(400, str(refused)) from None
+        return Response({"retried_recipients": retried, "send": full_send_object(send)})
+
+
+class SendByUuidView(Endpoint):
+    """`/sends/uuid/{uuid}`."""
+
+    required_scope = by_method(GET=Scope.SENDS_READ)
+
+    def get(self, request: Request, send_uuid: str) -> Response:
+        """One send with its attempts."""
+        return Response(full_send_object(self.send(send_uuid)))
+
+    def send(self, raw: str) -> Send:
+        """The project's send with that uuid, found by the id inside it; raises ApiError 404 or 400."""
+        shown = raw[:64]
+        send = _find(raw)
+        if send is None:
+            raise ApiError(404, f"Send with UUID {shown} not found")
+        if send.project_id != self.project.pk:
+            raise ApiError(400, f"Send with UUID {shown} does not belong to project")
+        return send
+
+
+class ContentView(SendByUuidView):
+    """`/sends/uuid/{uuid}/content`."""
+
+    def get(self, request: Request, send_uuid: str) -> Response:
+        """What was sent: the parts as given, and the message byte for byte."""
+        send = self.send(send_uuid)
+        stored, raw = stored_message(send), raw_message(send)
+        if stored is None or raw is None:
+            raise ApiError(404, f"Content for send with UUID {send.uuid} not found")
+        return Response(content_object(stored, raw))
+
+
+def _find(raw: str) -> Send | None:
+    try:
+        wanted = uuid.UUID(raw)
+    except ValueError:
+        return None
+    send_id = id_of_uuid(wanted)
+    return None if send_id is None else Send.objects.filter(pk=send_id, uuid=wanted).first()
+
+
+def _read_ids(fields: Fields, name: str) -> list[int] | None:
+    value = fields.data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        fields.note(name, "This value should be of type array.")
+    elif len(value) > MAX_RECIPIENT_IDS:
+        fields.note(name, f"This collection should contain {MAX_RECIPIENT_IDS} elements or less.")
+    elif wrong := [i for i, entry in enumerate(value) if not isinstance(entry, int) or isinstance(entry, bool)]:
+        fields.note(f"{name}[{wrong[0]}]", "This value should be of type int.")
+    else:
+        return value
+    return None
+
+
+def _read_filter(query: Mapping[str, Any]) -> SendFilter:
+    """What a query looks for. A status that does not exist is ignored, as the contract has it."""
+    status = read_text(query, "status")
+    return SendFilter(
+        status=status if status in RecipientStatus.values else None,
+        from_text=read_text(query, "from_search"),
+        to_text=read_text(query, "to_search"),
+        subject_text=read_text(query, "subject_search", 998),
+        date_from=_read_date(query, "date_from_search", is_end=False),
+        date_to=_read_date(query, "date_to_search", is_end=True),
+        is_case_sensitive=True,
+    )
+
+
+def _read_date(query: Mapping[str, Any], name: str, *, is_end: bool) -> datetime | None:
+    """A date or a time (UTC unless it says otherwise); an end includes the day or the second that it names."""
+    raw = (read_text(query, name) or "").strip()
+    if not raw:
+        return None
+    try:
+        moment = datetime.fromisoformat(raw)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if is_end:
+            moment += timedelta(days=1) if len(raw) <= len("2026-11-22") else timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        raise violation(name, DATE) from None
+    return moment

@@ -1,0 +1,81 @@
+"""`POST /sends`: authentication, scope and idempotency header, then the body, then accept().
+
+A plain view instead of DRF's, which costs more than accepting the mail does; the same authentication, limits and errors.
+"""
+
+import hashlib
+import unicodedata
+from datetime import UTC, datetime
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+
+from projects.authentication import caller_of
+from projects.models import Project
+from projects.permissions import check_scope
+from projects.scopes import Scope
+from relay_project.web.body import check_length, read_object
+from relay_project.web.errors import ApiError, answer_error, violation
+from sending.accept.accept import accept, check
+from sending.accept.idempotency import MAX_KEY
+from sending.accept.request import Accepted, Refused
+from sending.api.message import SubmittedMessage, read_message
+
+KEY_HEADERS = ("HTTP_X_IDEMPOTENCY_KEY", "HTTP_IDEMPOTENCY_KEY")  # the contract's, and what its client libraries send
+
+
+def submit(request: HttpRequest) -> HttpResponse:
+    """The view; it is CSRF-exempt because caller_of() enforces the token where there is a session."""
+    try:
+        return _answer(_submit(request, datetime.now(UTC)))
+    except Exception as error:  # noqa: BLE001 — becomes an answer; what nobody meant to raise is logged there
+        return answer_error(error, request)
+
+
+def _submit(request: HttpRequest, now: datetime) -> Accepted:
+    check_length(request)
+    caller = caller_of(request)
+    check_scope(caller, Scope.SENDS_SEND)
+    assert caller.project is not None  # at project level there is always one
+    key = read_idempotency_key(request)
+    raw, body = read_object(request)
+    message = read_message(body, key, hashlib.sha256(raw).hexdigest() if key else "")
+    try:
+        return _accept(caller.project, message, now)
+    except Refused as refused:
+        raise _refusal(refused) from None
+
+
+def _accept(project: Project, message: SubmittedMessage, now: datetime) -> Accepted:
+    if message.undecodable is not None:
+        check(project, message.request)  # the contract's order: domain and recipients are refused before this
+        raise Refused(f"Base64 decoding of attachment failed: index {message.undecodable}")
+    return accept(project, message.request, now)
+
+
+def read_idempotency_key(request: HttpRequest) -> str | None:
+    """The key of either header, trimmed, None when empty; raises ApiError 400 for one that could not be kept."""
+    keys = (request.META.get(header, "").strip() for header in KEY_HEADERS)
+    raw = next(filter(None, keys), None)
+    if raw is None:
+        return None
+    try:
+        key: str = raw.encode("latin-1").decode()  # WSGI gives octets as Latin-1 (PEP 3333); clients write UTF-8
+    except UnicodeError:
+        key = ""
+    if not key or len(key) > MAX_KEY or any(unicodedata.category(char) == "Cc" for char in key):
+        raise ApiError(400, f"The idempotency key must be UTF-8 text of at most {MAX_KEY} characters.")
+    return key
+
+
+def _refusal(refused: Refused) -> ApiError:
+    """A rule's refusal in the API's shape: of a field as a violation when the contract says 422."""
+    if refused.status == 422:
+        return violation(refused.field or "", refused.message)
+    return ApiError(refused.status, refused.message)
+
+
+def _answer(accepted: Accepted) -> HttpResponse:
+    headers = {"X-Idempotency-Short-Circuit": "true"} if accepted.replayed else {}
+    answer = {"id": accepted.send_id, "message_id": accepted.message_id}
+    return HttpResponse(orjson.dumps(answer), content_type="application/json", headers=headers)

@@ -1,0 +1,112 @@
+"""Trying again: what waits is due now; recipients that were given up wait anew.
+
+One transaction that locks in the order of all others (waiting rows by id, recipients by id) and leaves alone what is in
+flight: only settle, give-back and the sweeper move that. No event: nothing has happened to a recipient yet.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from relay_project import jobs
+from relay_project.db.ids import MAX_ID, hours_after
+from sending.models import Phase, RecipientStatus, Send
+
+MAX_AHEAD = timedelta(days=30)  # partitions of what waits may not be dropped; scheduled mail lies no further ahead
+
+IN_THE_PAST = "You cannot schedule a retry in the past"
+TOO_FAR = "You cannot schedule a retry more than 30 days ahead"
+NONE_FAILED = "No failed recipients to retry"
+NONE_MATCHES = "No matching failed recipients found for the provided IDs"
+
+
+class RetryRefused(ValueError):
+    """There is nothing to try again, or not at that time; the text is the contract's."""
+
+
+def retry(send: Send, now: datetime, send_after: int | None = None, recipient_ids: Sequence[int] | None = None) -> int:
+    """Try a send again; returns how many failed recipients wait anew.
+
+    While anything of the send still waits, that is due now, the other inputs are ignored and the answer is 0. Otherwise
+    every failed recipient (of `recipient_ids`, when given) waits from `send_after` (Unix seconds) or now on with its tries
+    counted from 0. Raises RetryRefused.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        if _lock_waiting(cursor, send):
+            retried, is_due = 0, _hurry(cursor, send, now) > 0
+        else:
+            due_at = _due_at(send_after, now)
+            retried, is_due = _revive(cursor, send, due_at, recipient_ids, now), due_at <= now
+        if is_due:
+            jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(send.queue_id))
+    return retried
+
+
+def _due_at(send_after: int | None, now: datetime) -> datetime:
+    if send_after is None:
+        return now
+    if send_after <= now.timestamp():
+        raise RetryRefused(IN_THE_PAST)
+    if send_after > (now + MAX_AHEAD).timestamp():
+        raise RetryRefused(TOO_FAR)
+    return datetime.fromtimestamp(send_after, UTC)
+
+
+def _lock_waiting(cursor: CursorWrapper, send: Send) -> bool:
+    """Whether anything of the send waits."""
+    cursor.execute("SELECT FROM sending_waiting WHERE send_id = %s ORDER BY recipient_id FOR UPDATE", [send.pk])
+    return bool(cursor.rowcount > 0)
+
+
+def _hurry(cursor: CursorWrapper, send: Send, now: datetime) -> int:
+    """Make later rows due; held ones keep their place in their site's queue, whose next slot no wish brings nearer."""
+    cursor.execute(
+        """UPDATE sending_waiting SET phase = %s, due_at = least(due_at, %s)
+            WHERE send_id = %s AND phase = %s AND attempt_id IS NULL""",
+        [Phase.DUE.value, now, send.pk, Phase.LATER.value],
+    )
+    return int(cursor.rowcount)
+
+
+_LOCK_FAILED = """
+SELECT id FROM sending_recipient
+ WHERE send_id = %(send)s AND id >= %(send)s AND id < %(top)s AND status = %(failed)s
+   AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
+ ORDER BY id FOR UPDATE
+"""
+_REVIVE = """
+WITH revived AS (
+  UPDATE sending_recipient SET status = %(queued)s, try_count = 0
+   WHERE send_id = %(send)s AND id = ANY(%(ids)s) AND id >= %(send)s AND id < %(top)s
+  RETURNING id, address)
+INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
+                             due_at, tries, lost)
+SELECT id, %(send)s, %(project)s, %(queue)s, %(queue)s, 0, substring(address from '[^@]*$'), %(size)s, %(phase)s,
+       %(due)s, 0, 0
+  FROM revived ORDER BY id
+ON CONFLICT (recipient_id) DO NOTHING
+"""
+
+
+def _revive(
+    cursor: CursorWrapper, send: Send, due_at: datetime, recipient_ids: Sequence[int] | None, now: datetime
+) -> int:
+    """Failed recipients wait again; two calls at once: the second finds them queued and refuses."""
+    values: dict[str, Any] = {
+        "send": send.pk,
+        "top": hours_after(send.pk, 1),
+        "failed": RecipientStatus.FAILED.value,
+        "queued": RecipientStatus.QUEUED.value,
+        "ids": None if recipient_ids is None else [i for i in recipient_ids if 0 < i <= MAX_ID],
+    }
+    cursor.execute(_LOCK_FAILED, values)
+    ids = [recipient_id for (recipient_id,) in cursor.fetchall()]
+    if not ids:
+        raise RetryRefused(NONE_FAILED if recipient_ids is None else NONE_MATCHES)
+    where: dict[str, Any] = {"project": send.project_id, "queue": send.queue_id, "size": send.size_bytes, "due": due_at}
+    phase = (Phase.DUE if due_at <= now else Phase.LATER).value
+    cursor.execute(_REVIVE, {**values, **where, "ids": ids, "phase": phase})
+    return len(ids)
