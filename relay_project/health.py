@@ -96,20 +96,27 @@ def run_all(role: str | None = None) -> list[HealthResult]:
     With the database unreachable the others are not tried: each would wait for it again.
     """
     autodiscover_modules("health")
-    results = [_run(_checks["database"])]
+    results = [run_check(_checks["database"])]
     for found in list(_checks.values()):
         if found.name != "database" and (role is None or not found.roles or role in found.roles):
-            results.append(_run(found) if results[0].passed else HealthResult(found.name, False, "Needs the database."))
+            results.append(
+                run_check(found) if results[0].passed else HealthResult(found.name, False, "Needs the database.")
+            )
     return results
 
 
-def _run(found: Check) -> HealthResult:
+def run_check(found: Check) -> HealthResult:
+    """Run one check; never raises, and tells its name and time."""
     started = monotonic()
     try:
         result = found.run()
     except Exception as error:  # noqa: BLE001 — whatever a check trips over is what it has to say
-        result = failed(f"{type(error).__name__}: {clean(str(error), DETAIL_LIMIT)}".strip())
+        result = failed(_one_line(error))
     return replace(result, name=found.name, duration_ms=round((monotonic() - started) * 1000, 1))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {clean(str(error), DETAIL_LIMIT)}".split())
 
 
 def as_answer(results: list[HealthResult]) -> tuple[int, dict[str, Any]]:
@@ -140,7 +147,7 @@ def _database() -> HealthResult:
             cursor.execute("SELECT current_setting('server_version')")
             version = cursor.fetchone()[0]
     except (DatabaseError, InterfaceError) as error:
-        return failed(f"The database does not answer: {clean(str(error), DETAIL_LIMIT).strip()}")
+        return failed(f"The database does not answer: {_one_line(error)}")
     return passed(f"PostgreSQL {version}")
 
 
@@ -301,7 +308,7 @@ class _ReadinessRun:
             self.results = self._ready()
         except Exception as error:
             log.exception("readiness_failed")
-            self.results = [HealthResult("checks", False, f"{type(error).__name__}: {clean(str(error), DETAIL_LIMIT)}")]
+            self.results = [HealthResult("checks", False, _one_line(error))]
         finally:
             connections.close_all()  # this thread's own
             self.done.set()

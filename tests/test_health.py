@@ -87,7 +87,7 @@ def test_a_check_that_raises_is_a_failed_check_with_its_reason() -> None:
     with ProbeServer("web", LOOPBACK, ready) as server:
         status, body, _ = get(server, "/ready")
     assert status == 503
-    assert json.loads(body)["checks"]["checks"]["detail"] == "RuntimeError: no such  table"
+    assert json.loads(body)["checks"]["checks"]["detail"] == "RuntimeError: no such table"
 
 
 def test_a_database_that_hangs_is_a_503_within_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
