@@ -122,7 +122,8 @@ class AttemptStory:
     @property
     def ended_at(self) -> datetime:
         """When its last reply came."""
-        return self.at + timedelta(milliseconds=self.attempt.duration_ms)
+        ends = [c.started_at + timedelta(milliseconds=c.duration_ms) for c in self.conversations]
+        return max([self.at + timedelta(milliseconds=self.attempt.duration_ms), *ends])
 
 
 @dataclass(frozen=True, slots=True)
