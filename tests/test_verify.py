@@ -51,7 +51,7 @@ class Zone:
             answer.set_rcode(dns.rcode.SERVFAIL)
         elif name in self.records:
             quoted = " ".join(f'"{self.records[name][at : at + 200]}"' for at in range(0, len(self.records[name]), 200))
-            answer.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", quoted))
+            answer.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "TXT", quoted))
         else:
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
