@@ -38,9 +38,14 @@ class StoredMessage:
     recipients: Sequence[tuple[str, str, str]]
 
     @property
+    def from_domain(self) -> str:
+        """The domain that signs first."""
+        return self.from_address.rpartition("@")[2]
+
+    @property
     def message_id(self) -> str:
         """Without angle brackets: the contract's `<uuid>@<from-domain>`."""
-        return f"{self.uuid}@{self.from_address.rpartition('@')[2]}"
+        return f"{self.uuid}@{self.from_domain}"
 
 
 def to_message(stored: StoredMessage) -> Message:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-
 OVERDUE_SECONDS = 120  # a lease or a retry whose time came this long ago should have been seen by some sender
 
 

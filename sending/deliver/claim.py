@@ -50,9 +50,8 @@ class Ring:
 
     sender_id: int
     floors: "OrderedDict[Key, datetime]" = field(default_factory=OrderedDict)
-    discovered_at: float = -1e9
+    discovered_at: dict[int, float] = field(default_factory=dict)  # by source IP
     forgotten_at: float = -1e9
-    misses: bool = False
 
     def claim(self, ip: ServedIp, rows: int, lease_seconds: float, now: datetime) -> list[Claimed]:
         """Take up to about `rows` due rows for this source IP (siblings in one domain come along)."""
@@ -64,17 +63,22 @@ class Ring:
 
     def forget(self) -> None:
         """Discover at the next claim: a wake-up says that something is new."""
-        self.discovered_at = -1e9
+        self.discovered_at.clear()
+
+    def start_over(self) -> None:
+        """Trust nothing known: a claim was rolled back."""
+        self.floors.clear()
+        self.discovered_at.clear()
 
     def _discover_if_stale(self, ip: ServedIp) -> None:
         clock = time.monotonic()
         if clock - self.forgotten_at > FORGET_SECONDS:
-            self.floors.clear()
+            self.start_over()
             self.forgotten_at = clock
-            self.discovered_at = -1e9
-        if clock - self.discovered_at < DISCOVER_SECONDS and any(key[0] in lanes_of(ip) for key in self.floors):
+        is_fresh = clock - self.discovered_at.get(ip.id, -1e9) < DISCOVER_SECONDS
+        if is_fresh and any(key[0] in lanes_of(ip) for key in self.floors):
             return
-        self.discovered_at = clock
+        self.discovered_at[ip.id] = clock
         found = discover(lanes_of(ip))
         for key in [key for key in self.floors if key[0] in lanes_of(ip) and key not in found]:
             del self.floors[key]

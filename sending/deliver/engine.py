@@ -7,7 +7,6 @@ results wait in memory and nothing new is dialled.
 """
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import psycopg
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -29,11 +29,12 @@ from relay_project.metrics import SECONDS, Counter, Gauge, Histogram
 from relay_project.net.resolver import Resolver
 from sending.deliver import giveback, wakeups
 from sending.deliver.claim import Ring
-from sending.deliver.load import Job, KeyCache, load
+from sending.deliver.load import Job
 from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome, attempt_status, status_of
 from sending.deliver.pool import Pool
 from sending.deliver.route import Router
 from sending.deliver.settling import Settler
+from sending.deliver.take import Taker
 from sending.deliver.talk import Prepared, Surroundings, Talk
 
 log = structlog.get_logger()
@@ -67,11 +68,10 @@ class Engine:
         )
     )
     pool: Pool = field(default_factory=lambda: Pool(settings.SITE_CONNECTIONS))
-    keys: KeyCache = field(default_factory=KeyCache)
     talks: dict[int, tuple[Talk, "asyncio.Task[None]"]] = field(default_factory=dict)
     in_flight: dict[int, Job] = field(default_factory=dict)  # claimed and not settled, by attempt id
     beat_at: float = field(default_factory=time.monotonic)  # the event loop's own sign of life
-    _ring: Ring = field(init=False)
+    _taker: Taker = field(init=False)
     _settler: Settler = field(init=False)
     _around: Surroundings = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +89,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         """The parts that share this engine's state."""
-        self._ring = Ring(self.registration.sender_id)
+        self._taker = Taker(Ring(self.registration.sender_id))
         self._settler = Settler(SETTLE_SECONDS, SETTLE_RESULTS)
         self._around = Surroundings(
             router=self.router,
@@ -104,7 +104,7 @@ class Engine:
     async def run(self) -> None:
         """Serve until stopped; then finish what is under way, give back the rest, and leave."""
         await self._in_claim_thread(self.registration.start)
-        self._ring.sender_id = self.registration.sender_id
+        self._taker.ring.sender_id = self.registration.sender_id
         await self._refresh()
         wakeups.listen(self._wake.set)
         log.info("sender.started", sender=self.registration.sender_id, ips=self._addresses())
@@ -145,7 +145,7 @@ class Engine:
         await self.pool.close_idle(older_than=-1)
         try:
             await self._in_claim_thread(self.registration.stop)
-        except (DatabaseError, InterfaceError):
+        except (DatabaseError, InterfaceError, psycopg.Error):
             log.warning("sender.left_without_database", sender=self.registration.sender_id)
         for thread in (self._claim_thread, self._settle_thread):
             await asyncio.get_running_loop().run_in_executor(thread, close_connection)
@@ -179,7 +179,7 @@ class Engine:
             pass
         if self._wake.is_set():
             self._wake.clear()
-            self._ring.forget()
+            self._taker.ring.forget()
 
     def _may_claim(self) -> bool:
         return bool(self._serving()) and self._lock_lost_at is None and not self._settler.is_stuck and self._has_room()
@@ -192,7 +192,7 @@ class Engine:
         return [ip for ip in self.registration.ips.values() if ip.id not in self._draining_ips]
 
     def _look(self) -> list[Job]:
-        """In the claim thread: free what is lost, promote what fell due, claim for each IP, load."""
+        """In the claim thread: free what is lost, promote what fell due, take what is due."""
         now = datetime.now(UTC)
         if time.monotonic() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = time.monotonic()
@@ -200,13 +200,13 @@ class Engine:
             if lost:
                 log.warning("sender.swept", rows=lost)
             if giveback.promote(now) or lost:
-                self._ring.forget()
-        wanted = settings.IN_FLIGHT_ROWS - self._rows
-        claimed_at = time.monotonic()
-        lease = settings.CONVERSATION_SECONDS + settings.LEASE_GRACE_SECONDS
-        serving = self._serving()
-        rows = [row for ip in serving for row in self._ring.claim(ip, math.ceil(wanted / len(serving)), lease, now)]
-        return load(rows, self.keys, claimed_at)
+                self._taker.ring.forget()
+        return self._taker.take(
+            self._serving(),
+            settings.IN_FLIGHT_ROWS - self._rows,
+            settings.IN_FLIGHT_BYTES - self._bytes,
+            now,
+        )
 
     # --- talk ------------------------------------------------------------------------------------------------------
 
@@ -319,11 +319,14 @@ class Engine:
     async def _heart_loop(self) -> None:
         while True:
             self.beat_at = time.monotonic()
-            await self.pool.close_idle()
-            await self._guarded(self._beat)
-            self._check_lock()
-            self._relieve()
-            await self._release_drained()
+            try:
+                await self.pool.close_idle()
+                await self._guarded(self._beat)
+                self._check_lock()
+                self._relieve()
+                await self._release_drained()
+            except Exception:
+                log.exception("sender.heart_trouble", sender=self.registration.sender_id)  # the next beat tries again
             await asyncio.sleep(1.0)
 
     def _beat(self) -> list[Job]:
@@ -373,7 +376,7 @@ class Engine:
         """Database work that may find the database gone: logged, the connection dropped, tried again by the caller's loop."""
         try:
             return await self._in_claim_thread(work)
-        except (DatabaseError, InterfaceError, OSError) as error:
+        except (DatabaseError, InterfaceError, psycopg.Error, OSError) as error:
             if work == self._beat and self._lock_lost_at is None:
                 self._lock_lost_at = time.monotonic()
             log.warning("sender.database_trouble", error=f"{type(error).__name__}: {error}".strip())

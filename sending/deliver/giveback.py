@@ -24,16 +24,32 @@ LOST = Counter("relay_attempts_lost_total", "Attempts whose sender died or whose
 
 
 def give_back(items: Sequence[GiveBack], now: datetime) -> None:
-    """Return claimed rows that were not dialled; those with a site hang on it until its slot."""
+    """Return claimed jobs that were not dialled; those with a site hang on it until its slot."""
     if not items:
         return
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         held = {item.job.attempt_id: _hold(item, now) for item in items if item.site is not None}
-        rows = sorted(
-            (target.row.recipient_id, item.job.attempt_id, now + timedelta(seconds=item.wait_seconds),
-             held.get(item.job.attempt_id))
-            for item in items for target in item.job.targets
-        )  # fmt: skip
+        return_rows(
+            [
+                (
+                    target.row.recipient_id,
+                    item.job.attempt_id,
+                    now + timedelta(seconds=item.wait_seconds),
+                    held.get(item.job.attempt_id),
+                )
+                for item in items
+                for target in item.job.targets
+            ],
+            now,
+        )
+
+
+def return_rows(rows: Sequence[tuple[int, int, datetime, int | None]], now: datetime) -> None:
+    """Free (recipient id, attempt id, due, held site id) rows in the caller's transaction, their tries restored."""
+    if not rows:
+        return
+    rows = sorted(rows)
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT FROM sending_waiting WHERE recipient_id = ANY(%s) ORDER BY recipient_id FOR UPDATE",
             [[row[0] for row in rows]],

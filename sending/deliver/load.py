@@ -49,11 +49,17 @@ class Job:
     instance_domain: str
     signature: bytes | None  # of an earlier attempt, to be reused
     claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
+    trouble: str = ""  # why there is nothing to send
 
     @property
     def tries(self) -> int:
         """The number of this try, from 1."""
         return max(target.row.tries for target in self.targets)
+
+    @property
+    def is_signable(self) -> bool:
+        """The From domain's key is there: it goes with the domain when that is deleted."""
+        return self.stored is None or any(s.domain == self.stored.from_domain for s in self.signers)
 
     @property
     def size_bytes(self) -> int:
@@ -108,6 +114,26 @@ def load(claimed: Sequence[Claimed], keys: KeyCache, claimed_at: float) -> list[
     return [_job(rows, sends, recipients, suppressed, keys, claimed_at) for rows in groups.values()]
 
 
+def broken_job(rows: Sequence[Claimed], claimed_at: float, trouble: str) -> Job:
+    """A job whose stored message cannot be read: it is tried like any other, fails with the reason, and backs off."""
+    first = rows[0]
+    return Job(
+        attempt_id=first.attempt_id,
+        send_id=first.send_id,
+        project_id=first.project_id,
+        queue_id=first.queue_id,
+        source_ip_id=first.source_ip_id,
+        domain=first.domain,
+        targets=tuple(Target(row, "", is_suppressed=False) for row in rows),
+        stored=None,
+        signers=(),
+        instance_domain="",
+        signature=None,
+        claimed_at=claimed_at,
+        trouble=trouble,
+    )
+
+
 def _read_sends(cursor: CursorWrapper, ids: Sequence[int]) -> dict[int, Row]:
     # A content is at most as old as its send's day allows; shared contents of batches are written with their sends.
     cursor.execute(_SENDS, {"ids": list(ids), "low": ids[0], "content_low": hours_after(ids[0], -1), "high": ids[-1]})
@@ -149,7 +175,9 @@ def _job(
     send = sends.get(first.send_id)
     people = recipients.get(first.send_id, [])
     addresses = {recipient_id: address for recipient_id, _, address, _ in people}
-    instance_domain = str(send[9]) if send else ""
+    if send is None or any(row.recipient_id not in addresses for row in rows):
+        return broken_job(rows, claimed_at, "the stored message is gone")
+    instance_domain = str(send[9])
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -160,12 +188,12 @@ def _job(
         targets=tuple(
             Target(row, address, (row.project_id, address) in suppressed)
             for row in sorted(rows, key=lambda r: r.recipient_id)
-            for address in [addresses.get(row.recipient_id, "")]
+            for address in [addresses[row.recipient_id]]
         ),
-        stored=_stored(send, people) if send and all(row.recipient_id in addresses for row in rows) else None,
-        signers=keys.signers(send[2], instance_domain) if send else (),
+        stored=_stored(send, people),
+        signers=keys.signers(send[2], instance_domain),
         instance_domain=instance_domain,
-        signature=bytes(send[15]) if send and send[15] is not None else None,
+        signature=bytes(send[15]) if send[15] is not None else None,
         claimed_at=claimed_at,
     )
 

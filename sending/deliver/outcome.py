@@ -55,13 +55,17 @@ class GiveBack:
     reason: str = ""
 
 
+# Decided by us without a conversation, as the rule's name says.
 SUPPRESSED = Verdict(Outcome.BOUNCED, Category.RECIPIENT, suppress=False, rule="suppressed-since-accept")
+DOMAIN_REMOVED = Verdict(Outcome.BOUNCED, Category.INFRASTRUCTURE, suppress=False, rule="domain-removed-since-accept")
 
 
 def status_of(outcome: RecipientOutcome, next_try_exists: bool) -> RecipientStatus:
     """The recipient's new state: a deferral without another try is `failed`."""
     if outcome.verdict is SUPPRESSED:
         return RecipientStatus.SUPPRESSED
+    if outcome.verdict is DOMAIN_REMOVED:
+        return RecipientStatus.FAILED
     if outcome.verdict.outcome is Outcome.ACCEPTED:
         return RecipientStatus.ACCEPTED
     if outcome.verdict.outcome is Outcome.BOUNCED:

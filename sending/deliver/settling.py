@@ -23,6 +23,7 @@ from sending.deliver.settle import settle
 log = structlog.get_logger()
 
 POISON = Counter("relay_settle_replaced_total", "Results whose texts the database refused; settled with them replaced.")
+UNSETTLED = Counter("relay_settle_failed_total", "Results that could not be settled at all; their leases run out.")
 STUCK_SECONDS = 2.0  # a settle that has failed for this long stops new conversations
 RETRY_SECONDS = 0.5
 REPLACED = "(a text that could not be stored was replaced)"
@@ -105,15 +106,23 @@ class Settler:
             return
         try:
             self._patiently(lambda: settle(outcomes, datetime.now(UTC)))
-        except (DataError, IntegrityError, ValueError, UnicodeError) as error:
+        except Exception as error:
             if len(outcomes) > 1:
                 middle = len(outcomes) // 2
                 self._settle_or_halve(outcomes[:middle])
                 self._settle_or_halve(outcomes[middle:])
                 return
             POISON.inc()
-            log.error("settle.texts_replaced", attempt=outcomes[0].job.attempt_id, error=type(error).__name__)
-            self._patiently(lambda: settle([without_texts(outcomes[0])], datetime.now(UTC)))
+            log.exception("settle.texts_replaced", attempt=outcomes[0].job.attempt_id, error=type(error).__name__)
+            self._settle_plain(without_texts(outcomes[0]))
+
+    def _settle_plain(self, outcome: AttemptOutcome) -> None:
+        """The last resort. What even so cannot be settled is left to its lease, which ends as a lost attempt."""
+        try:
+            self._patiently(lambda: settle([outcome], datetime.now(UTC)))
+        except Exception:
+            UNSETTLED.inc()
+            log.exception("settle.left_to_its_lease", attempt=outcome.job.attempt_id, send=outcome.job.send_id)
 
     def _patiently(self, work: Callable[[], None]) -> None:
         """Repeat what fails on the connection or a deadlock; what fails on its data is raised."""

@@ -26,7 +26,7 @@ from relay_project.net.conversation import (
 from relay_project.net.smtp import SmtpConnection
 from sending.content import compose_stored, sign_composed
 from sending.deliver.load import Job, Target
-from sending.deliver.outcome import SUPPRESSED, AttemptOutcome, GiveBack, RecipientOutcome
+from sending.deliver.outcome import DOMAIN_REMOVED, SUPPRESSED, AttemptOutcome, GiveBack, RecipientOutcome
 from sending.deliver.pool import Line, Pool, SlotTimeout
 from sending.deliver.route import Route, Router, Unroutable
 
@@ -51,7 +51,7 @@ class Prepared:
 def prepare(job: Job) -> Prepared:
     """Compose and sign; runs in a thread (RSA releases the GIL). An earlier attempt's signature is reused."""
     if job.stored is None:
-        raise LookupError("the stored message is gone")
+        raise LookupError(job.trouble)
     composed = compose_stored(job.stored)
     signature = job.signature
     if signature is None:
@@ -107,12 +107,20 @@ class Talk:
         """The whole attempt; raises only what nobody foresaw."""
         if not self.live:
             return self._outcome([])
+        if not self.job.is_signable:
+            return self._domain_removed()
         try:
             self.route = await self.around.router.route(self.job.domain)
             self.prepared = await self.around.run_in_thread(prepare, self.job)
             return await self._with_slot(self.route)
         except Unroutable as error:
             return self._all_alike(Stage.ROUTE, None, error.failure)
+
+    def _domain_removed(self) -> AttemptOutcome:
+        """Unsigned mail would fail DMARC at the receiver, and nobody would know why."""
+        text = "the sending domain was removed from the project before this mail could leave"
+        failure = NetworkFailure(FailureKind.PROTOCOL, text)
+        return self._outcome([RecipientOutcome(target, DOMAIN_REMOVED, None, failure) for target in self.live], failure)
 
     async def _with_slot(self, route: Route) -> AttemptOutcome | GiveBack:
         slots = self.around.pool.site(self.ip.id, route.site)

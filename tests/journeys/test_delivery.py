@@ -15,7 +15,7 @@ from queues.pause import pause, resume
 from relay_project.mail.dkim import txt_value
 from relay_project.sandbox.smtp import CUT, SILENCE, Command
 from sending.content import raw_message
-from sending.models import Send, Suppression, Waiting
+from sending.models import Content, Send, Suppression, Waiting
 from tests.journeys.conftest import World, eventually
 
 pytestmark = pytest.mark.journey
@@ -303,4 +303,29 @@ def test_two_servers_share_one_backlog_and_its_content(world: World) -> None:
     world.start_sender(SERVER_NAME="two.test", SOURCE_IPS="127.0.0.4")
     eventually(lambda: all(world.statuses(send) == ["accepted"] for send in sends))
     assert len(world.internet.received) == 40
+    assert world.ledger().is_good
+
+
+def test_mail_of_a_domain_that_was_removed_fails_with_that_reason(world: World) -> None:
+    accepted = world.send("ann@removed.example")
+    world.domain.delete()
+    world.start_sender()
+    eventually(lambda: world.statuses(accepted) == ["failed"])
+    [result] = world.results(accepted)
+    assert "removed" in result.smtp_message
+    assert not world.internet.received
+    assert world.ledger().is_good
+
+
+def test_a_message_that_cannot_be_read_is_backed_off_alone(world: World) -> None:
+    """A poison row takes none of its batch along, and ends as failed with a reason (rule of the road 5)."""
+    poison = world.send("ann@poison.example")
+    content = Content.objects.get(pk=Send.objects.get(pk=poison.send_id).content_id)
+    content.headers = [["X-One"]]
+    content.save()
+    others = [world.send(f"ann{number}@healthy.example") for number in range(3)]
+    world.start_sender(RETRY_SCHEDULE="1s")
+    eventually(lambda: all(world.statuses(other) == ["accepted"] for other in others))
+    eventually(lambda: world.statuses(poison) == ["failed"])
+    assert "internal error" in world.attempts(poison)[0].network_error
     assert world.ledger().is_good
