@@ -20,6 +20,11 @@ class LastWord:
         """`mx.example.com said “450 4.2.1 Busy”`, or the failure alone."""
         return f"{self.by} said “{self.text}”" if self.by else self.text
 
+    @property
+    def sentence(self) -> str:
+        """As `quoted`, fit to begin a sentence; a host's name keeps its case."""
+        return self.quoted if self.by else self.text[:1].upper() + self.text[1:]
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -69,7 +74,7 @@ def _why_it_waits(wait: Wait, last: LastWord | None, max_tries: int, now: dateti
     if last is None:
         return "Waits for a sender; it leaves as soon as one has room."
     when = f"at {_clock(wait.due_at, now)}" if wait.due_at > now else "as soon as a sender has room"
-    return f"{last.quoted}. Try {wait.tries + 1} of {max_tries} follows {when}."
+    return f"{last.sentence}. Try {wait.tries + 1} of {max_tries} follows {when}."
 
 
 def _clock(at: datetime, now: datetime) -> str:
@@ -81,7 +86,8 @@ def reply_text(code: int, enhanced: str | None, message: str, network_error: str
     if not code:
         return network_error or message or "no reply"
     text = " ".join(message.split())
+    if text.startswith(str(code)):
+        return text.rstrip(". ")
     if enhanced and not text.startswith(enhanced):
         text = f"{enhanced} {text}".rstrip()
-    start = str(code)
-    return (text if text.startswith(start) else f"{start} {text}").rstrip(". ")
+    return f"{code} {text}".rstrip(". ")

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
@@ -76,7 +77,7 @@ SELECT s.status, (%(top)s - 1 - r.id) / %(day)s AS days_ago, count(*)
 def recent_counts(project_id: int, now: datetime) -> Recent:
     """Recipients by status over the last 30 days: one statement of index-only scans, at most STATUS_CAP entries a status."""
     top = id_floor(now + timedelta(minutes=1))  # the database's clock may be ahead
-    values = {
+    values: dict[str, Any] = {
         "project": project_id,
         "statuses": list(RecipientStatus.values),
         "top": top,
@@ -133,7 +134,7 @@ SELECT CASE WHEN w.attempt_id IS NOT NULL THEN 'in conversation' WHEN h.id IS NO
 
 def what_waits(project_id: int, now: datetime) -> tuple[list[Waiting], bool]:
     """What of a project waits now, grouped by why; and whether there is more than was looked at."""
-    values = {
+    values: dict[str, Any] = {
         "project": project_id,
         "statuses": [RecipientStatus.QUEUED.value, RecipientStatus.DEFERRED.value],
         "now": now,

@@ -96,10 +96,18 @@ def _domain_page(
         "records": records_of(domain),
         "refusal": refusal,
         "may_verify": place.may(Scope.DOMAINS_WRITE) and domain.status != DomainStatus.SUSPENDED,
-        "may_delete": place.may(Scope.DOMAINS_WRITE) and domain.status != DomainStatus.SUSPENDED and not place.project.is_system,
+        "may_delete": place.may(Scope.DOMAINS_WRITE)
+        and domain.status != DomainStatus.SUSPENDED
+        and not place.project.is_system,
     }
     return render_place(
-        request, place, "console/domain.html", context, section="domains", fragment="console/_domain.html", status=status
+        request,
+        place,
+        "console/domain.html",
+        context,
+        section="domains",
+        fragment="console/_domain.html",
+        status=status,
     )
 
 

@@ -51,16 +51,16 @@ def new_key(request: HttpRequest, place: Place) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
-            key, token = create_key(place.project, values["name"], values["scopes"], form.addresses(), caller=place.caller)
+            key, token = create_key(
+                place.project, values["name"], values["scopes"], form.addresses(), caller=place.caller
+            )
             return _show_key(request, place, key, token)
         except ApiError as refusal:
             show_refusal(form, refusal)
     return _key_form(request, place, form, "console/new_key.html", {})
 
 
-def _key_form(
-    request: HttpRequest, place: Place, form: KeyForm, page: str, context: dict[str, object]
-) -> HttpResponse:
+def _key_form(request: HttpRequest, place: Place, form: KeyForm, page: str, context: dict[str, object]) -> HttpResponse:
     chosen = list(form["scopes"].value() or [])
     context = {
         **context,
@@ -77,8 +77,8 @@ def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str) -> Ht
         f"curl {settings.WEB_URL}/api/console/sends \\\n"
         f"  -H 'Authorization: Bearer {token}' \\\n"
         "  -H 'Content-Type: application/json' \\\n"
-        f"  -d '{{\"from\": \"you@{_sending_domain(place)}\", \"to\": \"accept@{settings.SIMULATOR_DOMAIN}\",\n"
-        "       \"subject\": \"Hello\", \"body_text\": \"It works.\"}'"
+        f'  -d \'{{"from": "you@{_sending_domain(place)}", "to": "accept@{settings.SIMULATOR_DOMAIN}",\n'
+        '       "subject": "Hello", "body_text": "It works."}\''
     )
     context = {"key": key, "token": token, "curl": curl if Scope.SENDS_SEND in key.scopes else ""}
     response = render_place(request, place, "console/key_made.html", context, section="keys")

@@ -29,7 +29,7 @@ class ProjectForm(forms.Form):
 def start(request: HttpRequest) -> HttpResponse:
     """To the project looked at last, else to the first one, else to making one."""
     mine = projects_of(person_of(request)).order_by("is_system", "pk")
-    project = mine.filter(pk=request.session.get(LAST_PROJECT)).first() or mine.first()
+    project = mine.filter(pk=request.session.get(LAST_PROJECT, 0)).first() or mine.first()
     return redirect("console-overview", project.pk) if project else redirect("console-new")
 
 

@@ -112,7 +112,7 @@ def _written(at: datetime, form: str, now: datetime) -> str:
 
 
 def in_words(distance: timedelta) -> str:
-    """"in 5 min", "2 h ago": whole units, the largest that fits."""
+    """ "in 5 min", "2 h ago": whole units, the largest that fits."""
     seconds = round(abs(distance.total_seconds()))
     if seconds < 3:
         return "now"

@@ -74,7 +74,11 @@ def _tile(title: str, counts: Counts) -> Tile:
         rates = (
             Rate("accepted", _percent(counts.rate(RecipientStatus.ACCEPTED)), "ok"),
             Rate("bounced", _percent(bounces), _tone(bounces, BOUNCE_RATES)),
-            Rate("complaints", _percent(counts.rate(RecipientStatus.COMPLAINED), 2), _tone(counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES)),
+            Rate(
+                "complaints",
+                _percent(counts.rate(RecipientStatus.COMPLAINED), 2),
+                _tone(counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES),
+            ),
         )
     return Tile(title, counts.total, counts.is_capped, _parts(counts, counts.total, 100.0), rates)
 

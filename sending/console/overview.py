@@ -14,8 +14,9 @@ from projects.models.domain import MAY_SEND
 from projects.scopes import Scope
 from relay_project.web.fragments import wants_fragment
 from sending.console.chart import Bar, Tile, chart_bars, tiles
+from sending.console.sends import rows_of
 from sending.recent import recent_counts, what_waits
-from sending.search import SendFilter, find_sends, recipients_by_send
+from sending.search import SendFilter, find_sends
 
 LATEST = 6  # sends on the overview
 
@@ -38,12 +39,16 @@ def overview(request: HttpRequest, place: Place) -> HttpResponse:
     now = datetime.now(UTC)
     if wants_fragment(request):
         return render_place(
-            request, place, "sending/overview.html", _waiting(place, now), section="overview", fragment="sending/_waiting.html"
+            request,
+            place,
+            "sending/overview.html",
+            _waiting(place, now),
+            section="overview",
+            fragment="sending/_waiting.html",
         )
     latest = find_sends(place.project.pk, SendFilter(), LATEST) if place.may(Scope.SENDS_READ) else []
-    recipients = recipients_by_send(latest)
     context = {
-        "latest": [(send, recipients[send.pk]) for send in latest],
+        "latest": rows_of(latest),
         "tasks": [] if latest else _tasks(place),
         "curl": curl_example(),
         **_waiting(place, now),
@@ -68,7 +73,13 @@ def _tasks(place: Place) -> list[Task]:
     statuses = set(Domain.objects.filter(project=place.project).values_list("status", flat=True))
     domains = reverse("console-domains", args=[pk])
     return [
-        Task("Add a domain", "The domain after the @ of your From addresses.", bool(statuses), domains, "Domains"),
+        Task(
+            "Add a domain",
+            "The domain after the @ of your From addresses.",
+            bool(statuses),
+            reverse("console-new-domain", args=[pk]),
+            "Add domain",
+        ),
         Task(
             "Publish its DKIM record and verify",
             "One TXT record at your DNS provider proves that the domain is yours and signs what you send.",
@@ -80,8 +91,8 @@ def _tasks(place: Place) -> list[Task]:
             "Create an API key",
             "It is shown once. Give it the scope sends.send and the addresses it may be used from.",
             ApiKey.objects.filter(project=place.project).exists(),
-            reverse("console-keys", args=[pk]),
-            "API keys",
+            reverse("console-new-key", args=[pk]),
+            "Create key",
         ),
         Task("Send the first mail", "With the command below, or your own code. Then watch its journey here.", False),
     ]
@@ -93,6 +104,6 @@ def curl_example(key: str = "YOUR_API_KEY", from_address: str = "you@your-domain
         f"curl {settings.WEB_URL}/api/console/sends \\\n"
         f"  -H 'Authorization: Bearer {key}' \\\n"
         "  -H 'Content-Type: application/json' \\\n"
-        f"  -d '{{\"from\": \"{from_address}\", \"to\": \"accept@{settings.SIMULATOR_DOMAIN}\",\n"
-        "       \"subject\": \"Hello\", \"body_text\": \"It works.\"}'"
+        f'  -d \'{{"from": "{from_address}", "to": "accept@{settings.SIMULATOR_DOMAIN}",\n'
+        '       "subject": "Hello", "body_text": "It works."}\''
     )

@@ -48,7 +48,12 @@ def _body(message: EmailMessage, subtype: str) -> str | None:
     try:
         part = message.get_body((subtype,))
         return clean(part.get_content(), BODY_SHOWN) if part is not None else None
-    except (LookupError, ValueError, TypeError, AttributeError):  # unknown charset, broken base64, a multipart without parts
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # unknown charset, broken base64, a multipart without parts
         return None
 
 

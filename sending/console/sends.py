@@ -22,7 +22,13 @@ from sending.search import SendFilter, counted_statuses, find_sends, recipients_
 PAGE = 25  # sends a page
 RAW_SHOWN = 256 * 1024  # octets of a raw message on the page; the file has them all
 LIVE_WITHIN = timedelta(minutes=2)  # a page refreshes itself while something is due so soon
-DATES = (("", "Any time"), ("today", "Today"), ("yesterday", "Yesterday"), ("week", "Last 7 days"), ("custom", "Between dates"))
+DATES = (
+    ("", "Any time"),
+    ("today", "Today"),
+    ("yesterday", "Yesterday"),
+    ("week", "Last 7 days"),
+    ("custom", "Between dates"),
+)
 
 
 class FilterForm(forms.Form):
@@ -91,7 +97,7 @@ def sends(request: HttpRequest, place: Place) -> HttpResponse:
     rows, more = found[:PAGE], len(found) > PAGE
     context = {
         "form": form,
-        "rows": _rows(rows),
+        "rows": rows_of(rows),
         "next_before_id": rows[-1].pk if more else None,
         "is_filtered": not wanted.is_empty,
         "is_first_page": before_id is None,
@@ -105,7 +111,8 @@ def _before_id(request: HttpRequest) -> int | None:
     return min(int(text), MAX_ID) if text.isascii() and text.isdigit() and len(text) <= 16 else None
 
 
-def _rows(found: list[Send]) -> list[Row]:
+def rows_of(found: list[Send]) -> list[Row]:
+    """Sends as lines of a list, with their recipients."""
     recipients = recipients_by_send(found)
     rows = []
     for send in found:
@@ -139,6 +146,7 @@ def one_send(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRe
         "last_attempt_id": journey.attempts[-1].attempt.pk if journey.attempts else None,
         "statuses": counted_statuses(story.recipient for story in journey.recipients),
         "is_live": not journey.is_final and soon,
+        "is_scheduled": send.message_date > journey.accepted_at + timedelta(minutes=1),
         "tab": "overview",
     }
     return render_place(request, place, "sending/send.html", context, section="sends", fragment="sending/_journey.html")
@@ -149,7 +157,12 @@ def one_send(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRe
 def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bodies: HTML in a sandboxed frame, text as it is."""
     send = _send_or_404(place, send_uuid)
-    context = {"send": send, "stored": stored_message(send), "tab": "preview", "images": request.GET.get("images") == "1"}
+    context = {
+        "send": send,
+        "stored": stored_message(send),
+        "tab": "preview",
+        "images": request.GET.get("images") == "1",
+    }
     return render_place(request, place, "sending/send_preview.html", context, section="sends")
 
 

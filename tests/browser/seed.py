@@ -2,7 +2,8 @@
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from django.db import connection
@@ -39,20 +40,24 @@ SUBJECTS = (
     ("Invoice 2026-{n}", "billing@shop.example"),
     ("Please confirm your e-mail address", "security@shop.example"),
 )
-PEOPLE = ("anna.lindqvist", "b.okafor", "chiara", "d.nguyen", "emil", "fatima.haddad", "george", "h.sato", "ines", "jonas")
+PEOPLE = (
+    "anna.lindqvist",
+    "b.okafor",
+    "chiara",
+    "d.nguyen",
+    "emil",
+    "fatima.haddad",
+    "george",
+    "h.sato",
+    "ines",
+    "jonas",
+)
 HOSTS = {
     "example.net": ("mx1.example.net", "mx2.example.net"),
     "post.example.org": ("mx.post.example.org",),
     "university.example": ("mail-in.university.example",),
 }
-HTML = """<div style="font-family:sans-serif;max-width:520px;margin:32px auto;color:#222">
-<h1 style="font-size:22px;margin:0 0 12px">Thank you for your order</h1>
-<p style="line-height:1.5">Your order <b>4711</b> is paid and will leave our warehouse today.</p>
-<table style="width:100%;border-collapse:collapse;margin:20px 0"><tr><td style="padding:8px 0;border-bottom:1px solid #ddd">Notebook, dotted, A5</td>
-<td style="text-align:right;border-bottom:1px solid #ddd">2 × 9.50 €</td></tr><tr><td style="padding:8px 0">Shipping</td><td style="text-align:right">4.20 €</td></tr>
-<tr><td style="padding:8px 0;border-top:2px solid #222"><b>Total</b></td><td style="text-align:right;border-top:2px solid #222"><b>23.20 €</b></td></tr></table>
-<a href="https://shop.example/orders/4711" style="display:inline-block;background:#1f4f46;color:#fff;padding:10px 18px;border-radius:6px;text-decoration:none">See the order</a>
-<script>document.body.innerHTML = "scripts run here"</script><img src="https://tracker.example/pixel.gif" alt=""></div>"""
+HTML = (Path(__file__).parent / "receipt.html").read_text()
 TEXT = "Thank you for your order\n\nYour order 4711 is paid and will leave our warehouse today.\n\nhttps://shop.example/orders/4711\n"
 
 
@@ -72,9 +77,9 @@ class Seeded:
     message: SandboxMessage
 
 
-def seed(now: datetime, sends: int = 60) -> Seeded:
-    """Write everything and name the rows that matter."""
-    _make_past_partitions(now)
+def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
+    """Write everything and name the rows that matter. Partitions of past days take time: `days` says how many."""
+    _make_past_partitions(now, days)
     random_numbers = random.Random(2026)
     alice, bob, charlie, sam = _people()
     ensure_instance()
@@ -94,20 +99,22 @@ def seed(now: datetime, sends: int = 60) -> Seeded:
     key.save()
     maker = Maker(shop, domain, transactional, source, now)
     for number in range(sends):
-        maker.plain_send(number, random_numbers)
+        maker.plain_send(number, random_numbers, days)
     send = maker.telling_send()
     message = maker.sandbox_mail()
     return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, message)
 
 
-def _make_past_partitions(now: datetime) -> None:
+def _make_past_partitions(now: datetime, past: int) -> None:
+    """The past days for what the plain sends are made of, yesterday for the rest."""
+    month = ("sending_content", "sending_recipient", "sending_send")
     with connection.cursor() as cursor:
         there = partitions.existing_partitions(cursor)
         for table, column in partitions.partitioned_tables(cursor):
-            for days in range(32):
-                day = partitions.Day.of((now - timedelta(days=days)).date())
-                if partitions.partition_name(table, day.date) not in there:
-                    partitions._make_partition(cursor, table, column, day)
+            for days in range(past + 2 if table in month else 2):
+                day = (now - timedelta(days=days)).date()
+                if partitions.partition_name(table, day) not in there:
+                    partitions._make_partition(cursor, table, column, partitions.Day.of(day))
 
 
 def _people() -> tuple[User, User, User, User]:
@@ -162,7 +169,11 @@ class Maker:
     def send(self, at: datetime, subject: str, from_address: str, from_name: str | None = None) -> Send:
         """A send with its content."""
         content = Content.objects.create(
-            id=self.id_at(at), project_id=self.project.pk, body_html=HTML, body_text=TEXT, headers=[["Reply-To", "help@shop.example"]]
+            id=self.id_at(at),
+            project_id=self.project.pk,
+            body_html=HTML,
+            body_text=TEXT,
+            headers=[["Reply-To", "help@shop.example"]],
         )
         identifier = self.id_at(at)
         return Send.objects.create(
@@ -182,10 +193,19 @@ class Maker:
             instance_domain="relay.test",
         )
 
-    def recipient(self, send: Send, at: datetime, position: int, address: str, status: str, kind: str = "to") -> Recipient:
+    def recipient(
+        self, send: Send, at: datetime, position: int, address: str, status: str, kind: str = "to"
+    ) -> Recipient:
         """One of its recipients."""
         return Recipient.objects.create(
-            id=self.id_at(at), send=send, project_id=self.project.pk, position=position, type=kind, address=address, status=status, try_count=1
+            id=self.id_at(at),
+            send=send,
+            project_id=self.project.pk,
+            position=position,
+            type=kind,
+            address=address,
+            status=status,
+            try_count=1,
         )
 
     def waiting(self, send: Send, recipient: Recipient, **row: Any) -> Waiting:
@@ -202,14 +222,20 @@ class Maker:
             **values,
         )
 
-    def plain_send(self, number: int, numbers: random.Random) -> None:
+    def plain_send(self, number: int, numbers: random.Random, days: int) -> None:
         """One of many, the later the more."""
-        age = timedelta(days=29.5 * (numbers.random() ** 1.6)) if number > 8 else timedelta(minutes=7 * number + 3)
+        age = (
+            timedelta(days=(days - 0.5) * (numbers.random() ** 1.6))
+            if number > 8
+            else timedelta(minutes=7 * number + 3)
+        )
         at = self.now - age
         subject, from_address = SUBJECTS[number % len(SUBJECTS)]
         send = self.send(at, subject.format(n=4711 + number), from_address)
         for position in range(numbers.choice((1, 1, 1, 2, 4))):
-            status = numbers.choices(("accepted", "bounced", "suppressed", "failed", "complained"), (94, 2.5, 2, 0.8, 0.7))[0]
+            status = numbers.choices(
+                ("accepted", "bounced", "suppressed", "failed", "complained"), (94, 2.5, 2, 0.8, 0.7)
+            )[0]
             if number < 3 and position == 0:
                 status = ("queued", "deferred", "accepted")[number]
             address = f"{PEOPLE[(number + position) % len(PEOPLE)]}@{list(HOSTS)[number % len(HOSTS)]}"
@@ -237,21 +263,64 @@ class Maker:
         slow = self.recipient(send, at, 2, "registrar@university.example", "deferred", "cc")
         quiet = self.recipient(send, at, 3, "archive@old-customer.example", "suppressed", "bcc")
         assert quiet.pk
-        lines = b"DKIM-Signature: v=1; a=rsa-sha256; d=shop.example; s=march; b=a\r\nDKIM-Signature: v=1; a=rsa-sha256; d=relay.test; s=default; b=b\r\n"
+        template = b"DKIM-Signature: v=1; a=rsa-sha256; d=%s; s=%s; b=a\r\n"
+        lines = template % (b"shop.example", b"march") + template % (b"relay.test", b"default")
         Signature.objects.create(send=send, header_lines=lines)
         second = timedelta(seconds=1)
         first = self.attempt(send, at + second / 20, "example.net", 1, "deferred", "mx1.example.net", GREYLISTED, 231)
-        self.result(first, send, anna, "deferred", 451, "4.7.1", "Greylisted, please try again later", "temporary", "greylisted")
-        self.result(first, send, gone, "bounced", 550, "5.1.1", "No such mailbox here", "recipient", "mailbox-unknown", suppressed=True)
-        failed = self.attempt(send, at + second / 15, "university.example", 1, "deferred", None, TIMEOUT, 30_004, error="no connection to 198.51.100.77 port 25 within 30 s")
+        self.result(
+            first, send, anna, "deferred", 451, "4.7.1", "Greylisted, please try again later", "temporary", "greylisted"
+        )
+        self.result(
+            first,
+            send,
+            gone,
+            "bounced",
+            550,
+            "5.1.1",
+            "No such mailbox here",
+            "recipient",
+            "mailbox-unknown",
+            suppressed=True,
+        )
+        failed = self.attempt(
+            send,
+            at + second / 15,
+            "university.example",
+            1,
+            "deferred",
+            None,
+            TIMEOUT,
+            30_004,
+            error="no connection to 198.51.100.77 port 25 within 30 s",
+        )
         self.result(failed, send, slow, "deferred", 0, None, "", "infrastructure", "network-connect")
-        again = self.attempt(send, at + timedelta(minutes=15), "example.net", 2, "accepted", "mx1.example.net", ACCEPTED, 184, tls=True)
+        again = self.attempt(
+            send, at + timedelta(minutes=15), "example.net", 2, "accepted", "mx1.example.net", ACCEPTED, 184, tls=True
+        )
         self.result(again, send, anna, "accepted", 250, "2.0.0", "Ok: queued as 4bXzT2", "accepted", "accepted")
-        self.waiting(send, slow, phase=Phase.LATER, due_at=self.now + timedelta(minutes=44, seconds=12), tries=1, source_ip_id=self.source.pk)
+        self.waiting(
+            send,
+            slow,
+            phase=Phase.LATER,
+            due_at=self.now + timedelta(minutes=44, seconds=12),
+            tries=1,
+            source_ip_id=self.source.pk,
+        )
         return send
 
     def attempt(
-        self, send: Send, at: datetime, domain: str, number: int, status: str, host: str | None, steps: list[tuple[Any, ...]], duration: int, error: str = "", tls: bool = False
+        self,
+        send: Send,
+        at: datetime,
+        domain: str,
+        number: int,
+        status: str,
+        host: str | None,
+        steps: list[tuple[Any, ...]],
+        duration: int,
+        error: str = "",
+        tls: bool = False,
     ) -> Attempt:
         """A try and its conversation."""
         hosts = list(HOSTS[domain])
@@ -264,19 +333,50 @@ class Maker:
         }
         session = {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "verified": False} if tls else None
         return Attempt.objects.create(
-            id=self.id_at(at), send_id=send.pk, project_id=self.project.pk, queue_id=self.queue.pk, source_ip_id=self.source.pk,
-            status=status, try_count=number, domain=domain, site=domain, resolved_mx_hosts=hosts, responded_mx_host=host,
-            smtp_conversations={hosts[0]: conversation}, tls=session, network_error=error, duration_ms=duration,
-        )  # fmt: skip
+            id=self.id_at(at),
+            send_id=send.pk,
+            project_id=self.project.pk,
+            queue_id=self.queue.pk,
+            source_ip_id=self.source.pk,
+            status=status,
+            try_count=number,
+            domain=domain,
+            site=domain,
+            resolved_mx_hosts=hosts,
+            responded_mx_host=host,
+            smtp_conversations={hosts[0]: conversation},
+            tls=session,
+            network_error=error,
+            duration_ms=duration,
+        )
 
     def result(
-        self, attempt: Attempt, send: Send, recipient: Recipient, status: str, code: int, enhanced: str | None, text: str, category: str, rule: str, suppressed: bool = False
+        self,
+        attempt: Attempt,
+        send: Send,
+        recipient: Recipient,
+        status: str,
+        code: int,
+        enhanced: str | None,
+        text: str,
+        category: str,
+        rule: str,
+        suppressed: bool = False,
     ) -> None:
         """What the attempt brought for one recipient."""
         AttemptRecipient.objects.create(
-            id=self.id_at(self.now), attempt_id=attempt.pk, send_id=send.pk, recipient_id=recipient.pk, recipient_status=status,
-            smtp_code=code, smtp_enhanced_code=enhanced, smtp_message=text, category=category, rule=rule, is_suppressed=suppressed,
-        )  # fmt: skip
+            id=self.id_at(self.now),
+            attempt_id=attempt.pk,
+            send_id=send.pk,
+            recipient_id=recipient.pk,
+            recipient_status=status,
+            smtp_code=code,
+            smtp_enhanced_code=enhanced,
+            smtp_message=text,
+            category=category,
+            rule=rule,
+            is_suppressed=suppressed,
+        )
 
     def sandbox_mail(self) -> SandboxMessage:
         """Mails in the inbox, the last one a full one."""
@@ -286,12 +386,26 @@ class Maker:
             send = self.send(at, f"Trying things out, {number + 1}", "receipts@shop.example", "Paper & Pencil")
             self.recipient(send, at, 0, "accept@simulator.relay.test", "accepted")
             results = [{"domain": "shop.example", "selector": "march", "valid": True, "error": ""}]
-            results.append({"domain": "relay.test", "selector": "default", "valid": number != 1, "error": "body hash mismatch" if number == 1 else ""})
+            results.append(
+                {
+                    "domain": "relay.test",
+                    "selector": "default",
+                    "valid": number != 1,
+                    "error": "body hash mismatch" if number == 1 else "",
+                }
+            )
             last = SandboxMessage.objects.create(
-                project_id=self.project.pk, send_id=send.pk, reverse_path="bounce+4k2ajq7m@relay.test", recipients=["accept@simulator.relay.test"],
-                helo_name="smtp1.relay.test", peer="127.0.0.2", subject=send.subject or "", from_header='"Paper & Pencil" <receipts@shop.example>',
-                data=raw_message(send) or b"", dkim_results=results,
-            )  # fmt: skip
+                project_id=self.project.pk,
+                send_id=send.pk,
+                reverse_path="bounce+4k2ajq7m@relay.test",
+                recipients=["accept@simulator.relay.test"],
+                helo_name="smtp1.relay.test",
+                peer="127.0.0.2",
+                subject=send.subject or "",
+                from_header='"Paper & Pencil" <receipts@shop.example>',
+                data=raw_message(send) or b"",
+                dkim_results=results,
+            )
             SandboxMessage.objects.filter(pk=last.pk).update(received_at=at + timedelta(milliseconds=210))
         assert last is not None
         last.refresh_from_db()
@@ -299,7 +413,13 @@ class Maker:
 
 
 DIAL = ("dial", 21, "connect 198.51.100.25 port 25 from 203.0.113.25", 220, "220 mx1.example.net ESMTP")
-HELLO = ("hello", 19, "EHLO smtp1.relay.test", 250, "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250-STARTTLS\n250 8BITMIME")
+HELLO = (
+    "hello",
+    19,
+    "EHLO smtp1.relay.test",
+    250,
+    "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250-STARTTLS\n250 8BITMIME",
+)
 MAIL = ("mail", 22, "MAIL FROM:<bounce+4k2ajq7mzt3c5x2d@relay.test> SIZE=3214", 250, "250 2.1.0 Ok")
 GREYLISTED = [
     DIAL,
@@ -318,5 +438,5 @@ ACCEPTED = [
     MAIL,
     ("rcpt", 24, "RCPT TO:<anna.lindqvist@example.net>", 250, "250 2.1.5 Ok"),
     ("data", 25, "DATA", 354, "354 End data with <CR><LF>.<CR><LF>"),
-    ("data_close", 57, ".", 250, "250 2.0.0 Ok: queued as 4bXzT2"),
+    ("data_close", 57, "[message of 4106 bytes]", 250, "250 2.0.0 Ok: queued as 4bXzT2"),
 ]
