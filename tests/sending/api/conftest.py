@@ -1,3 +1,4 @@
+# ruff: noqa: F811 — pytest hands fixtures over by name
 """Two projects that may send, and a client of the API that gives whole responses."""
 
 import json
@@ -45,7 +46,13 @@ class Api:
 
 def mail(**fields: Any) -> dict[str, Any]:
     """A body that is right; a field given as ... is left out."""
-    body = {"from": "shop@shop.example.test", "to": "dora@example.test", "subject": "Hello", "body_text": "Hi.", **fields}
+    body = {
+        "from": "shop@shop.example.test",
+        "to": "dora@example.test",
+        "subject": "Hello",
+        "body_text": "Hi.",
+        **fields,
+    }
     return {name: value for name, value in body.items() if value is not ...}
 
 
@@ -57,7 +64,7 @@ def instance(db: None) -> None:
 
 
 @pytest.fixture
-def domain(instance: None, project: Project) -> Domain:  # noqa: F811 — a fixture
+def domain(instance: None, project: Project) -> Domain:
     """May send."""
     return Domain.objects.create(project=project, domain="shop.example.test", status="active")
 
@@ -75,7 +82,7 @@ def keyed(domain: Domain) -> Callable[..., Api]:
 
 
 @pytest.fixture
-def foreign_api(instance: None, foreign: Project) -> Api:  # noqa: F811 — a fixture
+def foreign_api(instance: None, foreign: Project) -> Api:
     """A client of Charlie's project, which may send from the same domain name."""
     Domain.objects.create(project=foreign, domain="shop.example.test", status="active")
     return Api(foreign)
