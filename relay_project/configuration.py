@@ -5,7 +5,8 @@ import hashlib
 import ipaddress
 import json
 import re
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -48,6 +49,62 @@ def read_positive(env: environ.Env, name: str, default: int, minimum: int = 1, m
     return value
 
 
+SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+
+
+def read_switch(env: environ.Env, name: str, default: bool) -> bool:
+    """On or off. Anything else refuses: taken for "off", a mistyped DEBUG=flase is harmless and SANDBOX=ture is not."""
+    raw = env.str(name, default="true" if default else "false")
+    if raw.strip().lower() not in SWITCH:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {raw!r}.")
+    return SWITCH[raw.strip().lower()]
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def read_log_level(env: environ.Env, name: str, default: str) -> str:
+    """A level of the standard library's logging, in capitals."""
+    level: str = env.str(name, default=default).strip().upper()
+    if level not in LOG_LEVELS:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(LOG_LEVELS).lower()}, not {level.lower()!r}.")
+    return level
+
+
+POSTGRESQL = "django.db.backends.postgresql"
+
+
+def read_database(env: environ.Env, name: str, default: str) -> dict[str, Any]:
+    """A PostgreSQL URL as Django's settings of a database. No message shows the URL, since it holds a password.
+
+    TLS is the operator's choice by ?sslmode= in the URL (lesson S5); nothing here turns it off.
+    """
+    database: dict[str, Any] = {}
+    # The scheme first: environ warns about one that it does not know, and its warning holds the password.
+    if env.str(name, default=default).startswith(("postgresql://", "postgres://")):
+        try:
+            database = env.db_url(name, default=default)
+        except (ValueError, ImproperlyConfigured):
+            database = {}
+    if database.get("ENGINE") != POSTGRESQL:
+        raise ImproperlyConfigured(f"{name} must look like postgresql://user:password@host:5432/relay.")
+    options = database.setdefault("OPTIONS", {})
+    options["application_name"] = "relay"
+    options.setdefault("connect_timeout", 10)
+    database["CONN_MAX_AGE"] = None  # persistent: a connection costs more than a request
+    database["CONN_HEALTH_CHECKS"] = True
+    return database
+
+
+def read_issuer(env: environ.Env, name: str) -> str:
+    """The URL of an OpenID provider without a trailing slash, or nothing."""
+    value: str = env.str(name, default="").strip().rstrip("/")
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ImproperlyConfigured(f"{name} must look like https://id.example.com/realms/mail, not {value!r}.")
+    return value
+
+
 def read_domain(env: environ.Env, name: str, default: str) -> str:
     """A domain name in lower case."""
     value: str = env.str(name, default=default).strip().lower().rstrip(".")
@@ -60,9 +117,23 @@ def read_web_url(env: environ.Env, name: str, default: str) -> str:
     """An http(s) origin without a path, a trailing slash or a password."""
     value: str = env.str(name, default=default).rstrip("/")
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.username:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.path
+        or parts.username
+        or not _has_port(parts)
+    ):
         raise ImproperlyConfigured(f"{name} must look like https://relay.example.com, not {value!r}.")
     return value
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is left out or is one."""
+    try:
+        return parts.port is None or 0 < parts.port <= 65535
+    except ValueError:
+        return False
 
 
 def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
@@ -98,6 +169,20 @@ def read_addresses(env: environ.Env, name: str, default_port: int) -> list[Endpo
         except ValueError:
             raise ImproperlyConfigured(f"{name} must list IP addresses such as 192.0.2.53:53, not {raw!r}.") from None
     return found
+
+
+def read_source_ips(env: environ.Env, name: str) -> list[str]:
+    """Addresses to send from, each `public` or `public=local`; ips.register takes them apart."""
+    entries = [entry.strip() for entry in env.list(name, default=[])]
+    for entry in entries:
+        try:
+            for address in entry.split("=", 1):
+                ipaddress.ip_address(address)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} must list addresses such as 192.0.2.1 or, behind NAT, 192.0.2.1=10.0.0.5, not {entry!r}."
+            ) from None
+    return entries
 
 
 def read_networks(env: environ.Env, name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -20,13 +20,18 @@ from relay_project.admin_theme import UNFOLD as UNFOLD
 from relay_project.configuration import (
     derived_secret,
     read_addresses,
+    read_database,
     read_domain,
     read_endpoint,
+    read_issuer,
+    read_log_level,
     read_networks,
     read_positive,
     read_routes,
     read_schedule,
     read_secrets,
+    read_source_ips,
+    read_switch,
     read_web_url,
 )
 
@@ -45,31 +50,20 @@ _unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "my
 
 # --- What an operator must say -------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = read_switch(env, "DEBUG", default=False)
 APP_SECRETS = read_secrets(env, required=not _unconfigured)
 SECRET_KEY = derived_secret(APP_SECRETS[0])
 SECRET_KEY_FALLBACKS = [derived_secret(old) for old in APP_SECRETS[1:]]
 WEB_URL = read_web_url(env, "WEB_URL", default="http://127.0.0.1:8000")
 INSTANCE_DOMAIN = read_domain(env, "INSTANCE_DOMAIN", default="relay.test")
-LOG_LEVEL = env.str("LOG_LEVEL", default="info").upper()
-if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-    raise ImproperlyConfigured("LOG_LEVEL must be one of debug, info, warning, error, critical.")
+LOG_LEVEL = read_log_level(env, "LOG_LEVEL", default="info")
 
 if "DATABASE_URL" not in os.environ and not _unconfigured:
     raise ImproperlyConfigured(
         "DATABASE_URL is not set. Give one (postgresql://user:password@host:5432/relay), or run `manage.py quickstart`."
     )
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL", default="postgresql://relay@127.0.0.1/relay")
-}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must start with postgresql://: Relay runs on PostgreSQL only.")
-DATABASES["default"]["CONN_MAX_AGE"] = None  # persistent: a connection costs more than a request
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": read_database(env, "DATABASE_URL", default="postgresql://relay@127.0.0.1/relay")}
 DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")  # past a transaction pooler; for session locks
-# TLS to the database is the operator's choice by ?sslmode= in the URL (lesson S5); nothing here turns it off.
-DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "relay"
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)
 
 # --- Mail ----------------------------------------------------------------------------------------------------------
 
@@ -80,10 +74,10 @@ OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximu
 SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
 SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")
 SANDBOX_DNS = read_endpoint(env, "SANDBOX_DNS", default="127.0.0.1:5354")
-SANDBOX_INTERNET = env.bool("SANDBOX_INTERNET", default=False)  # the sandbox stands in for the whole internet
+SANDBOX_INTERNET = read_switch(env, "SANDBOX_INTERNET", default=False)  # the sandbox stands in for the whole internet
 # domain → host:port that its mail goes to instead of asking DNS; the simulator domain always goes to the sandbox.
 SMTP_ROUTES = {SIMULATOR_DOMAIN: "{}:{}".format(*SANDBOX_SMTP), **read_routes(env, "SMTP_ROUTES")}
-SOURCE_IPS = env.list("SOURCE_IPS", default=[])  # empty: the host's public addresses; "public=bind" behind NAT
+SOURCE_IPS = read_source_ips(env, "SOURCE_IPS")  # empty: the host's public addresses; "public=bind" behind NAT
 SERVER_NAME = env.str("SERVER_NAME", default="")  # empty: the host name
 SENDER_PROCESSES = read_positive(
     env, "SENDER_PROCESSES", default=0, minimum=0, maximum=64
@@ -122,13 +116,13 @@ SHUTDOWN_SECONDS = read_positive(env, "SHUTDOWN_SECONDS", default=20)
 
 # --- Sign-in -------------------------------------------------------------------------------------------------------
 
-OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="").rstrip("/")
+OIDC_ISSUER_URL = read_issuer(env, "OIDC_ISSUER_URL")
 OIDC_RP_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
 OIDC_RP_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="")
 OIDC_ENABLED = bool(OIDC_ISSUER_URL)
 if OIDC_ENABLED and not (OIDC_RP_CLIENT_ID and OIDC_RP_CLIENT_SECRET):
     raise ImproperlyConfigured("OIDC_ISSUER_URL is set: OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are needed beside it.")
-OIDC_FIRST_USER_IS_STAFF = env.bool("OIDC_FIRST_USER_IS_STAFF", default=False)  # lesson S8
+OIDC_FIRST_USER_IS_STAFF = read_switch(env, "OIDC_FIRST_USER_IS_STAFF", default=False)  # lesson S8
 OIDC_CLOCK_LEEWAY_SECONDS = read_positive(env, "OIDC_CLOCK_LEEWAY_SECONDS", default=60, minimum=0, maximum=600)
 OIDC_RP_SCOPES = "openid profile email"
 OIDC_RP_SIGN_ALGO = env.str("OIDC_SIGN_ALGO", default="RS256")
@@ -138,11 +132,11 @@ OIDC_USE_PKCE = True
 OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
 OIDC_TIMEOUT = 10
 OIDC_VERIFY_SSL = True
-OIDC_VERIFY_KID = env.bool("OIDC_VERIFY_KID", default=True)
+OIDC_VERIFY_KID = read_switch(env, "OIDC_VERIFY_KID", default=True)
 OIDC_CALLBACK_CLASS = "accounts.oidc.CallbackView"
 OIDC_STORE_ID_TOKEN = True
 OIDC_REDIRECT_ALLOWED_HOSTS: list[str] = []
-LOCAL_SIGN_IN = env.bool("LOCAL_SIGN_IN", default=not OIDC_ENABLED)
+LOCAL_SIGN_IN = read_switch(env, "LOCAL_SIGN_IN", default=not OIDC_ENABLED)
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.oidc.Backend"] if OIDC_ENABLED else []
