@@ -18,7 +18,7 @@ _VARIANT = 2 << 62
 
 def id_floor(moment: datetime) -> int:
     """The least id that could be made at `moment` (aware) or later."""
-    return int((moment - _EPOCH) / timedelta(milliseconds=1)) << SEQUENCE_BITS
+    return (moment - _EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
 
 
 def id_time(identifier: int) -> datetime:
