@@ -170,7 +170,7 @@ def test_looking_at_a_link_does_not_burn_it(client: Client, alice: User) -> None
     for method in (client.get, client.head, client.get):
         response = method(link)
         assert response.status_code == 200
-        assert response["Referrer-Policy"] == "no-referrer"
+        assert response["Referrer-Policy"] == "strict-origin"
         assert "no-store" in response["Cache-Control"]
     assert not is_signed_in(client)
     assert client.post(link)["Location"] == "/console/"

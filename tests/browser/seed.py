@@ -3,9 +3,11 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.db import connection
 
 from accounts.models import User
@@ -19,6 +21,7 @@ from projects.setup import ensure_instance
 from queues.models import Queue
 from relay_project.db import partitions
 from relay_project.db.ids import id_floor, uuid_of
+from relay_project.mail.dkim import generate_rsa_key
 from sending.content import raw_message
 from sending.models import (
     Attempt,
@@ -125,11 +128,20 @@ def _people() -> tuple[User, User, User, User]:
         ("Charlie Clark", "charlie@elsewhere.example", False),
         ("Sam Sobel", "sam@relay.test", True),
     ):
-        person = User(name=name, login=login, email=login, is_staff=is_staff)
-        person.set_password(PASSWORD)
+        person = User(name=name, login=login, email=login, is_staff=is_staff, password=_hashed_password())
         person.save()
         people.append(person)
     return people[0], people[1], people[2], people[3]
+
+
+@cache
+def _hashed_password() -> str:
+    return make_password(PASSWORD)  # a second of work, once a run
+
+
+@cache
+def _private_key() -> str:
+    return generate_rsa_key()
 
 
 def _source_ip(queue: Queue) -> SourceIp:
@@ -138,9 +150,9 @@ def _source_ip(queue: Queue) -> SourceIp:
 
 
 def _domains(shop: Project, now: datetime) -> tuple[Domain, Domain]:
-    domain = create_domain(shop, "shop.example")
-    pending = create_domain(shop, "letters.shop.example", "march")
-    warning = create_domain(shop, "pencil.example")
+    domain = create_domain(shop, "shop.example", private_key_pem=_private_key())
+    pending = create_domain(shop, "letters.shop.example", "march", _private_key())
+    warning = create_domain(shop, "pencil.example", private_key_pem=_private_key())
     hour = timedelta(hours=1)
     Domain.objects.filter(pk=domain.pk).update(status=DomainStatus.ACTIVE, dkim_checked_at=now - 5 * hour)
     missing = {"dkim_error_message": "No TXT records found for DKIM host", "dkim_checked_at": now - hour / 20}

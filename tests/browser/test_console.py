@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
+from accounts.sign_in import make_link
 from projects.models import ApiKey, Domain, Project
 from tests.browser.conftest import House, Visitor
 from tests.browser.seed import PASSWORD
@@ -21,6 +24,16 @@ def test_signing_in_leads_to_a_project(visitors: Visitors, house: House) -> None
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Paper & Pencil shop")
+
+
+def test_a_one_time_link_signs_in_by_its_button(visitors: Visitors, house: House) -> None:
+    """Browsers post "Origin: null" from a page without referrer, which only a browser shows."""
+    visitor = visitors(None)
+    page = visitor.page
+    page.goto(house.url + urlsplit(make_link(house.rows.alice, datetime.now(UTC))).path)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Paper & Pencil shop")
+    assert visitor.complaints == []
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -1,0 +1,108 @@
+"""The staff admin in a browser: nothing to complain about, within a phone's width; and its pictures."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.apps import apps
+from django.urls import reverse
+
+from ips.models import Sender, SourceIp
+from queues.models import Queue
+from sending.models import Attempt
+from tests.browser.conftest import House, Visitor
+from tests.browser.test_screenshots import PHONE, Shot, take
+
+pytestmark = pytest.mark.browser
+
+Visitors = Callable[..., Visitor]
+APPS = ("accounts", "projects", "queues", "ips", "sending")
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def admin_house(house: House) -> House:
+    """The seeded house with a sender at work, as on a good day."""
+    source_ip = SourceIp.objects.first()
+    assert source_ip is not None
+    ahead = datetime.now(UTC) + timedelta(hours=1)  # it stays alive for as long as the pictures take
+    sender = Sender.objects.create(server=source_ip.server, pid=4711, heartbeat_at=ahead)
+    SourceIp.objects.update(served_by=sender)
+    return house
+
+
+def page_of(row: Attempt | Queue, page: str = "change") -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
+
+
+def telling_attempt(house: House) -> Attempt:
+    found = Attempt.objects.filter(send_id=house.rows.send.pk, pk__gte=house.rows.send.pk).first()
+    assert found is not None
+    return found
+
+
+def every_page(house: House) -> list[str]:
+    models = [model for app in APPS for model in apps.get_app_config(app).get_models()]
+    lists = [reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in models]
+    queue = Queue.objects.earliest("pk")
+    rows = [page_of(telling_attempt(house)), page_of(queue), page_of(queue, "pause")]
+    send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
+    return [reverse("admin:index"), *lists, *rows, send]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(360, "light"), (1280, "dark")])
+def test_the_browser_has_nothing_to_complain_about_and_nothing_overflows(
+    visitors: Visitors, admin_house: House, width: int, theme: str
+) -> None:
+    """The admin's content security policy lets its own scripts work, and nothing comes from elsewhere."""
+    visitor = visitors(admin_house.rows.sam, width, theme)
+    elsewhere: list[str] = []
+    visitor.page.on("request", lambda request: elsewhere.append(request.url))
+    found = {}
+    for path in every_page(admin_house):
+        status = visitor.visit(path)
+        complaints = [f"status {status}"] if status != 200 else []
+        complaints += ["overflows"] if visitor.page.evaluate(OVERFLOW) > 0 else []
+        complaints += visitor.complaints
+        visitor.complaints.clear()
+        if complaints:
+            found[path] = complaints
+    assert found == {}
+    assert [url for url in elsewhere if not url.startswith((admin_house.url, "data:"))] == []
+
+
+def test_a_queue_is_paused_by_clicking(visitors: Visitors, admin_house: House) -> None:
+    visitor = visitors(admin_house.rows.sam)
+    queue = Queue.objects.earliest("pk")
+    visitor.visit(page_of(queue))
+    visitor.page.get_by_role("link", name="Pause").click()
+    visitor.page.get_by_label("Reason").fill("Maintenance of the rack")
+    visitor.page.get_by_role("button", name="Pause").click()
+    visitor.page.get_by_text(f"{queue.name} is paused.").wait_for()
+    visitor.page.get_by_role("link", name="Resume").click()
+    visitor.page.get_by_role("button", name="Resume").click()
+    visitor.page.get_by_text(f"{queue.name} runs again.").wait_for()
+    queue.refresh_from_db()
+    assert queue.paused_at is None
+    assert visitor.complaints == []
+
+
+SHOTS = (
+    Shot("admin", "/admin/", height=1000),
+    Shot("admin-dark", "/admin/", theme="dark", height=1000),
+    Shot("admin-phone", "/admin/", PHONE, height=1200),
+    Shot("admin-sends", "/admin/sending/send/"),
+    Shot("admin-sends-dark", "/admin/sending/send/", theme="dark"),
+    Shot("admin-sends-phone-dark", "/admin/sending/send/", PHONE, "dark"),
+    Shot("admin-attempt", "attempt", height=1500),
+    Shot("admin-attempt-phone", "attempt", PHONE, height=1400),
+    Shot("admin-pause-dark", "pause", theme="dark", height=520),
+)
+
+
+@pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
+def test_picture(visitors: Visitors, admin_house: House, shot: Shot) -> None:
+    attempt, queue = telling_attempt(admin_house), Queue.objects.earliest("pk")
+    path = {"attempt": page_of(attempt), "pause": page_of(queue, "pause")}.get(shot.path, shot.path)
+    named = Shot(shot.name, path, shot.width, shot.theme, shot.height)
+    take(named, visitors(admin_house.rows.sam, shot.width, shot.theme))
