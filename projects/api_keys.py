@@ -17,6 +17,7 @@ from django.db.models import Q
 from projects.access import Caller, check_grant, record_by
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
+from relay_project.db.lookup import Lookup
 from relay_project.web.errors import ApiError, Violation, Violations
 
 TOKEN_BYTES = 16  # 128 bits, as the contract: beyond guessing, so a plain SHA-256 is enough
@@ -27,6 +28,8 @@ LAST_ACCESS_EVERY = timedelta(minutes=1)  # each write is a row version in a tab
 
 TOO_MANY = "You have reached the maximum number of API keys for this project."
 IP_NEEDED = 'At least one allowed IP is required when the "sends.send" scope is enabled.'
+
+_BY_HASH = Lookup(ApiKey, "t.key_hash = %s", follow="project")  # every request of the API by a key begins with it
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -118,7 +121,7 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
 
     `address` is the client's, as the trusted proxies tell it; empty when there is none (a unix socket).
     """
-    key = ApiKey.objects.select_related("project").filter(key_hash=hash_token(token)).first()
+    key = _BY_HASH.first(hash_token(token))
     if key is None:
         raise KeyRefused("Invalid API key.")
     if not key.is_enabled:

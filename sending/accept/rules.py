@@ -6,11 +6,13 @@ from django.conf import settings
 
 from projects.models import Domain, Project
 from projects.models.domain import MAY_SEND
+from relay_project.db.lookup import Lookup
 from relay_project.mail.address import InvalidAddress, Mailbox, parse_mailbox
 from sending.accept.request import Refused, RequestedRecipient, SendRequest
 from sending.models import Send
 
 MEBIBYTE = 1024 * 1024
+_BY_NAME = Lookup(Domain, "t.project_id = %s AND t.domain = %s")
 
 
 def check_sender(project: Project, request: SendRequest, known: dict[str, Domain | None] | None = None) -> Domain:
@@ -18,7 +20,7 @@ def check_sender(project: Project, request: SendRequest, known: dict[str, Domain
     name = _mailbox(request.from_.address, "from").domain
     known = {} if known is None else known
     if name not in known:
-        known[name] = Domain.objects.filter(project=project, domain=name).first()
+        known[name] = _BY_NAME.first(project.pk, name)
     domain = known[name]
     if domain is None:
         raise Refused(f"Domain {name} is not registered for this project", field="from")
