@@ -45,6 +45,11 @@ class QueueFigures:
         return self.due + self.later + self.held + self.in_flight
 
     @property
+    def oldest_age(self) -> str:
+        """How long the oldest that could leave has been due."""
+        return _age(timezone.now() - self.oldest_due) if self.oldest_due else "–"
+
+    @property
     def url(self) -> str:
         """The queue's page."""
         return reverse("admin:queues_queue_change", args=[self.id])
@@ -114,6 +119,14 @@ def waiting_by_queue() -> list[QueueFigures] | None:
     return [_figures(row, percent) for row in rows]
 
 
+def _age(span: timedelta) -> str:
+    seconds = max(0, int(span.total_seconds()))
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
+
+
 def _figures(row: tuple[Any, ...], percent: float) -> QueueFigures:
     key, name, paused_at, *counts, oldest = row
     due, later, held, in_flight = (round(count * 100 / percent) for count in counts)
@@ -143,7 +156,7 @@ def outcomes_since(since: datetime, now: datetime) -> list[Outcome] | None:
 
 
 _SENDERS = """
-SELECT s.id, v.hostname, s.pid, extract(epoch FROM clock_timestamp() - s.heartbeat_at)::int,
+SELECT s.id, v.hostname, s.pid, greatest(0, extract(epoch FROM clock_timestamp() - s.heartbeat_at)::int),
        array_remove(array_agg(host(i.address) ORDER BY i.id), NULL)
   FROM ips_sender s JOIN ips_server v ON v.id = s.server_id LEFT JOIN ips_sourceip i ON i.served_by_id = s.id
  GROUP BY s.id, v.hostname ORDER BY s.heartbeat_at DESC LIMIT 50

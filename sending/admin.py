@@ -110,6 +110,7 @@ class AttemptAdmin(Happened):
     ids = ("pk", "send_id")
     words = ("domain", "site", "responded_mx_host")
     secret = ("smtp_conversations",)  # shown as a transcript
+    links = (PROJECT, QUEUE)
     computed = ("when", "told", "transcript")
     list_display = (
         "when",

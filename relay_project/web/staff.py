@@ -82,6 +82,9 @@ class Facts(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     secret: Sequence[str] = ()  # fields that no page shows
     computed: Sequence[str] = ()  # methods shown on a row's page, after its fields
+    links: Sequence[
+        Link
+    ] = ()  # shown on a row's page in place of a bare id; those of list_display need not be repeated
     show_full_result_count = False
     paginator = InfinitePaginator
     list_per_page = ROWS_A_PAGE
@@ -104,17 +107,19 @@ class Facts(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
         """What is computed, then every column that is no secret; the links of the list where it shows bare ids."""
-        links = {f"{link.name}_id": link for link in self.list_display if isinstance(link, Link)}
+        links = {f"{link.name}_id": link for link in self._links()}
         columns = [field for field in self.model._meta.concrete_fields if field.name not in self.secret]
         return [*self.computed, *(links.get(field.attname, field.name) for field in columns)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Rows with what their links show, and without the columns that are not shown."""
         rows = super().get_queryset(request).defer(*self.secret)
-        for shown in self.list_display:
-            if isinstance(shown, Link):
-                rows = rows.annotate(**shown.annotation)
+        for link in self._links():
+            rows = rows.annotate(**link.annotation)
         return cast("QuerySet[Any]", rows)
+
+    def _links(self) -> list[Link]:
+        return [*(shown for shown in self.list_display if isinstance(shown, Link)), *self.links]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Only the actions that make sense for this row."""

@@ -90,12 +90,10 @@ def test_a_queue_is_paused_by_clicking(visitors: Visitors, admin_house: House) -
 SHOTS = (
     Shot("admin", "/admin/", height=1000),
     Shot("admin-dark", "/admin/", theme="dark", height=1000),
-    Shot("admin-phone", "/admin/", PHONE, height=1200),
+    Shot("admin-phone", "/admin/", PHONE),
     Shot("admin-sends", "/admin/sending/send/"),
-    Shot("admin-sends-dark", "/admin/sending/send/", theme="dark"),
     Shot("admin-sends-phone-dark", "/admin/sending/send/", PHONE, "dark"),
-    Shot("admin-attempt", "attempt", height=1500),
-    Shot("admin-attempt-phone", "attempt", PHONE, height=1400),
+    Shot("admin-attempt", "attempt", height=1000),
     Shot("admin-pause-dark", "pause", theme="dark", height=520),
 )
 
