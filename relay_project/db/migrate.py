@@ -64,7 +64,7 @@ def wait_for_database(patience_seconds: float) -> None:
             connection.ensure_connection()
             return
         except OperationalError as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = " ".join(str(error).split())
         if monotonic() >= give_up:
             raise DatabaseUnavailable(f"The database cannot be reached, see DATABASE_URL: {reason}")
         if monotonic() >= next_warning:
