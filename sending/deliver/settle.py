@@ -6,7 +6,7 @@ unless a report says otherwise. Settling the same results again (a commit whose 
 All transactions lock in one order: waiting rows by id, recipients by id, suppressions sorted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from projects.events import NewEvent, emit_many
+from relay_project.db.ids import hours_after, id_floor
 from relay_project.mail.text import clean
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome, attempt_status, status_of
 from sending.models import AttemptStatus, RecipientStatus, SuppressionReason
@@ -54,6 +55,7 @@ def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         holders = _lock(cursor, [r.target.row.recipient_id for o in outcomes for r in o.recipients])
         lines = [_line(outcome, recipient, holders, now) for outcome in outcomes for recipient in outcome.recipients]
+        _forget(cursor, {line.attempt.job.attempt_id for line in lines if not line.is_holder}, now)
         _write_attempts(cursor, outcomes, lines)
         changing = _changing(lines)
         changed = _write_recipients(cursor, changing)
@@ -77,6 +79,15 @@ def _line(outcome: AttemptOutcome, recipient: RecipientOutcome, holders: dict[in
     next_try = settings.RETRY_SCHEDULE.next_try(recipient.target.row.tries, now)
     is_holder = holders.get(recipient.target.row.recipient_id) == outcome.job.attempt_id
     return _Line(outcome, recipient, status_of(recipient, next_try is not None), next_try, is_holder)
+
+
+def _forget(cursor: CursorWrapper, attempt_ids: Collection[int], now: datetime) -> None:
+    """Late attempts are written anew: what the sweeper, or a commit whose answer got lost, said of their recipients goes."""
+    if attempt_ids:
+        cursor.execute(
+            "DELETE FROM sending_attemptrecipient WHERE attempt_id = ANY(%s) AND id BETWEEN %s AND %s",
+            [list(attempt_ids), min(attempt_ids), hours_after(id_floor(now), 1)],
+        )
 
 
 def _write_attempts(cursor: CursorWrapper, outcomes: Sequence[AttemptOutcome], lines: Sequence[_Line]) -> None:
