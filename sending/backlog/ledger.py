@@ -15,9 +15,9 @@ OVERDUE_SECONDS = 120  # a lease or a retry whose time came this long ago should
 class Ledger:
     """What does not add up; all zero when the ledger is good."""
 
-    silent: int  # recipients that are not final and wait nowhere
+    silent: int  # recipients that are not final and wait nowhere, or on a held site that is gone
     stray: int  # waiting rows of recipients that are final, or gone
-    overdue: int  # leases and retries whose time came long ago: no sender looks
+    overdue: int  # leases, retries and held sites whose time came long ago: no sender looks
 
     @property
     def is_good(self) -> bool:
@@ -27,16 +27,20 @@ class Ledger:
 
 _LEDGER = """
 SELECT (SELECT count(*) FROM sending_recipient r WHERE r.status IN ('queued', 'deferred')
-          AND NOT EXISTS (SELECT FROM sending_waiting w WHERE w.recipient_id = r.id)),
+          AND NOT EXISTS (SELECT FROM sending_waiting w WHERE w.recipient_id = r.id))
+       + (SELECT count(*) FROM sending_waiting w WHERE w.phase = 2
+          AND NOT EXISTS (SELECT FROM ips_heldsite h WHERE h.id = w.held_site_id)),
        (SELECT count(*) FROM sending_waiting w WHERE NOT EXISTS (
           SELECT FROM sending_recipient r WHERE r.id = w.recipient_id AND r.status IN ('queued', 'deferred'))),
        (SELECT count(*) FROM sending_waiting w WHERE w.phase = 1
-          AND w.due_at < clock_timestamp() - make_interval(secs => %s))
+          AND w.due_at < clock_timestamp() - make_interval(secs => %(late)s))
+       + (SELECT count(*) FROM sending_waiting w JOIN ips_heldsite h ON h.id = w.held_site_id WHERE w.phase = 2
+          AND h.next_slot < clock_timestamp() - make_interval(secs => %(late)s))
 """
 
 
 def read_ledger() -> Ledger:
     """Read it in one statement, so in one snapshot. Costs an index probe per waiting recipient."""
     with connection.cursor() as cursor:
-        cursor.execute(_LEDGER, [OVERDUE_SECONDS])
+        cursor.execute(_LEDGER, {"late": OVERDUE_SECONDS})
         return Ledger(*cursor.fetchone())

@@ -98,8 +98,15 @@ class Settler:
         """In the database thread: give back and settle, for as long as it takes the database to come back."""
         outcomes = [item for item, _ in batch.items if isinstance(item, AttemptOutcome)]
         returned = [item for item, _ in batch.items if isinstance(item, GiveBack)]
-        self._patiently(lambda: give_back(returned, datetime.now(UTC)))
+        self._give_back(returned)
         self._settle_or_halve(outcomes)
+
+    def _give_back(self, items: Sequence[GiveBack]) -> None:
+        try:
+            self._patiently(lambda: give_back(items, datetime.now(UTC)))
+        except Exception:
+            UNSETTLED.inc(len(items))
+            log.exception("settle.not_given_back", attempts=[item.job.attempt_id for item in items])
 
     def _settle_or_halve(self, outcomes: Sequence[AttemptOutcome]) -> None:
         if not outcomes:

@@ -43,7 +43,7 @@ class Taker:
                 share = math.ceil(wanted / len(serving))
                 claimed = [row for ip in serving for row in self.ring.claim(ip, share, lease, now)]
                 kept, surplus = within_octets(claimed, octets)
-                return_rows([(row.recipient_id, row.attempt_id, now, None) for row in surplus], now)
+                return_rows([(row.recipient_id, row.attempt_id, row.due_at, None) for row in surplus], now)
                 jobs = self._load(kept, claimed_at)
         except BaseException:
             self.ring.start_over()

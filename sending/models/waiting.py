@@ -45,7 +45,11 @@ class Waiting(models.Model):
                 condition=models.Q(phase=0),
                 name="waiting_due",
             ),
-            models.Index(fields=("due_at",), condition=models.Q(phase=1), name="waiting_later"),
+            models.Index(
+                fields=("due_at",), condition=models.Q(phase=1, attempt_id__isnull=True), name="waiting_later"
+            ),
+            # What the sweeper reads every second: as small as what is in flight, however many retries wait.
+            models.Index(fields=("due_at",), condition=models.Q(attempt_id__isnull=False), name="waiting_in_flight"),
             models.Index(
                 fields=("held_site_id", "project_id", "due_at"), condition=models.Q(phase=2), name="waiting_held"
             ),
@@ -56,6 +60,11 @@ class Waiting(models.Model):
                 name="waiting_in_flight_has_lease",
                 condition=models.Q(attempt_id__isnull=True, lease_until__isnull=True, sender_id__isnull=True)
                 | models.Q(attempt_id__isnull=False, lease_until__isnull=False, sender_id__isnull=False, phase=1),
+            ),
+            models.CheckConstraint(
+                name="waiting_held_has_site",
+                condition=models.Q(phase=2, held_site_id__isnull=False)
+                | ~models.Q(phase=2) & models.Q(held_site_id__isnull=True),
             ),
         )
 
