@@ -72,6 +72,14 @@ class Line:
     elapsed_ms: int  # since the conversation began
 
     @property
+    def said(self) -> str:
+        """The reply as it came over the wire: the code before each line (RFC 5321 §4.2.1)."""
+        if not self.code:
+            return "no reply"
+        *before, last = self.reply.split("\n")
+        return "\n".join([*(f"{self.code}-{line}" for line in before), f"{self.code} {last}"])
+
+    @property
     def tone(self) -> str:
         """The reply's class as a state's colour."""
         return {2: "ok", 3: "ok", 4: "later", 5: "bad"}.get(self.code // 100, "mute")
@@ -87,6 +95,11 @@ class Conversation:
     network_error: str
     lines: tuple[Line, ...]
 
+    @property
+    def is_reused(self) -> bool:
+        """The connection was open from an earlier mail, so nothing was dialled."""
+        return bool(self.lines) and self.lines[0].stage in (Stage.MAIL, Stage.RCPT)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -94,6 +107,7 @@ class Result:
 
     address: str
     status: str
+    code: int  # 0: no reply, `reply` says why
     reply: str
     category: str
     rule: str
@@ -209,6 +223,7 @@ def _result(row: AttemptRecipient, recipients: dict[int, Recipient], attempt: At
     return Result(
         recipient.address if recipient else f"recipient {row.recipient_id}",
         row.recipient_status,
+        row.smtp_code,
         reply_text(row.smtp_code, row.smtp_enhanced_code, row.smtp_message, attempt.network_error),
         row.category,
         row.rule,
@@ -287,7 +302,9 @@ def _last_words(attempts: Sequence[AttemptStory]) -> dict[str, LastWord]:
     for story in attempts:
         host = story.attempt.responded_mx_host or ""
         for result in story.results:
-            words[result.address] = LastWord(host, result.reply, story.attempt.try_count, result.is_suppressed)
+            words[result.address] = LastWord(
+                host if result.code else "", result.reply, story.attempt.try_count, result.is_suppressed
+            )
     return words
 
 

@@ -112,15 +112,15 @@ def _written(at: datetime, form: str, now: datetime) -> str:
 
 
 def in_words(distance: timedelta) -> str:
-    """ "in 5 min", "2 h ago": whole units, the largest that fits."""
+    """A distance in time as people say it, `in 5 min` or `2 h ago`: whole units, the largest that fits."""
     seconds = round(abs(distance.total_seconds()))
     if seconds < 3:
-        return "now"
+        return "now" if distance > timedelta() else "just now"
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         if seconds >= length:
             amount = f"{seconds // length} {unit}"
             return f"in {amount}" if distance > timedelta() else f"{amount} ago"
-    return "now"
+    raise AssertionError("three seconds are at least one")
 
 
 @register.filter

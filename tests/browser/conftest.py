@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -68,14 +68,24 @@ class House:
 def house(chromium: Browser, django_db_setup: None, django_db_blocker: Any) -> Iterator[House]:
     """A live server over seeded rows, for the tests of one file; the rows are gone afterwards."""
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        # The server's threads live as long as the browser keeps a connection; they must not keep the database's.
+        # The server's threads live as long as the browser keeps a connection; they need not keep the database's.
         patch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
         server = LiveServer("127.0.0.1")
         try:
             yield House(server.url, seed(datetime.now(UTC)))
         finally:
             server.stop()
+            _end_other_sessions()
             call_command("flush", interactive=False, verbosity=0)
+
+
+def _end_other_sessions() -> None:
+    """A thread that answered a page's last request may still hold its session; the database could not be dropped."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @dataclass

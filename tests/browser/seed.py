@@ -424,31 +424,31 @@ class Maker:
         return last
 
 
-DIAL = ("dial", 21, "connect 198.51.100.25 port 25 from 203.0.113.25", 220, "220 mx1.example.net ESMTP")
+DIAL = ("dial", 21, "connect 198.51.100.25 port 25 from 203.0.113.25", 220, "mx1.example.net ESMTP")
 HELLO = (
     "hello",
     19,
     "EHLO smtp1.relay.test",
     250,
-    "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250-STARTTLS\n250 8BITMIME",
+    "mx1.example.net\nPIPELINING\nSIZE 52428800\nSTARTTLS\n8BITMIME",
 )
-MAIL = ("mail", 22, "MAIL FROM:<bounce+4k2ajq7mzt3c5x2d@relay.test> SIZE=3214", 250, "250 2.1.0 Ok")
+MAIL = ("mail", 22, "MAIL FROM:<bounce+4k2ajq7mzt3c5x2d@relay.test> SIZE=3214", 250, "2.1.0 Ok")
 GREYLISTED = [
     DIAL,
     HELLO,
     MAIL,
-    ("rcpt", 38, "RCPT TO:<anna.lindqvist@example.net>", 451, "451 4.7.1 Greylisted, please try again later"),
-    ("rcpt", 39, "RCPT TO:<no.longer.here@example.net>", 550, "550 5.1.1 No such mailbox here"),
-    ("data", 40, "DATA", 554, "554 5.5.1 Error: no valid recipients"),
+    ("rcpt", 38, "RCPT TO:<anna.lindqvist@example.net>", 451, "4.7.1 Greylisted, please try again later"),
+    ("rcpt", 39, "RCPT TO:<no.longer.here@example.net>", 550, "5.1.1 No such mailbox here"),
+    ("data", 40, "DATA", 554, "5.5.1 Error: no valid recipients"),
 ]
 TIMEOUT = [("dial", 30_000, "connect 198.51.100.77 port 25 from 203.0.113.25", 0, "")]
 ACCEPTED = [
     DIAL,
     HELLO,
-    ("starttls", 41, "STARTTLS", 220, "220 2.0.0 Ready to start TLS"),
-    ("hello", 18, "EHLO smtp1.relay.test", 250, "250-mx1.example.net\n250-PIPELINING\n250-SIZE 52428800\n250 8BITMIME"),
+    ("starttls", 41, "STARTTLS", 220, "2.0.0 Ready to start TLS"),
+    ("hello", 18, "EHLO smtp1.relay.test", 250, "mx1.example.net\nPIPELINING\nSIZE 52428800\n8BITMIME"),
     MAIL,
-    ("rcpt", 24, "RCPT TO:<anna.lindqvist@example.net>", 250, "250 2.1.5 Ok"),
-    ("data", 25, "DATA", 354, "354 End data with <CR><LF>.<CR><LF>"),
-    ("data_close", 57, "[message of 4106 bytes]", 250, "250 2.0.0 Ok: queued as 4bXzT2"),
+    ("rcpt", 24, "RCPT TO:<anna.lindqvist@example.net>", 250, "2.1.5 Ok"),
+    ("data", 25, "DATA", 354, "End data with <CR><LF>.<CR><LF>"),
+    ("data_close", 57, "[message of 4106 bytes]", 250, "2.0.0 Ok: queued as 4bXzT2"),
 ]

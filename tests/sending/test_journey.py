@@ -59,7 +59,19 @@ def test_a_conversation_comes_back_line_by_line(rows: Seeded, now: datetime) -> 
     elapsed = [line.elapsed_ms for line in conversation.lines]
     assert elapsed == sorted(elapsed)
     assert elapsed[-1] <= conversation.duration_ms
+    assert conversation.lines[1].said.startswith("250-mx1.example.net\n250-PIPELINING\n")
+    assert conversation.lines[-1].said == "250 2.0.0 Ok: queued as 4bXzT2"
+    assert not conversation.is_reused
     assert accepted.tls == "TLSv1.3, TLS_AES_256_GCM_SHA384, certificate not checked"
+
+
+def test_a_failure_of_the_network_is_nobodys_word(rows: Seeded, now: datetime) -> None:
+    """A connection that breaks after the server has answered is not something that the server said."""
+    Attempt.objects.filter(send_id=rows.send.pk, domain="university.example").update(
+        responded_mx_host="mail-in.university.example", network_error="the server closed the connection"
+    )
+    sentence = read_journey(rows.send, now).recipients[2].sentence
+    assert sentence.startswith("The server closed the connection. Try 2 of 7")
 
 
 @pytest.mark.parametrize(
