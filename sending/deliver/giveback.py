@@ -102,11 +102,11 @@ def _hold(items: Sequence[GiveBack], now: datetime) -> dict[HeldKey, int]:
         return {(queue_id, ip_id, site): held_id for queue_id, ip_id, site, held_id in cursor.fetchall()}
 
 
+# An array of ids, not a join: the planner expects few of them whatever the LIMIT says, and never scans the table instead.
 _PROMOTE = """
-UPDATE sending_waiting w SET phase = 0 FROM (
+UPDATE sending_waiting SET phase = 0 WHERE recipient_id = ANY(ARRAY(
   SELECT recipient_id FROM sending_waiting WHERE phase = 1 AND due_at <= %s AND attempt_id IS NULL
-   ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) d
- WHERE w.recipient_id = d.recipient_id
+   ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
 # The projects that hang on each free site, by a loose index scan; some of them in turn, a few rows of each.
 _RELEASE = """
@@ -119,12 +119,11 @@ WITH RECURSIVE walk AS (
     FROM walk WHERE min IS NOT NULL
 ), turn AS MATERIALIZED (
   SELECT held_site_id, min AS project_id FROM walk WHERE min IS NOT NULL ORDER BY random() LIMIT %(projects)s)
-UPDATE sending_waiting w SET phase = 0, held_site_id = NULL, due_at = %(now)s FROM (
+UPDATE sending_waiting SET phase = 0, held_site_id = NULL, due_at = %(now)s WHERE recipient_id = ANY(ARRAY(
   SELECT r.recipient_id FROM turn, LATERAL (
     SELECT recipient_id FROM sending_waiting h
      WHERE h.phase = 2 AND h.held_site_id = turn.held_site_id AND h.project_id = turn.project_id
-     ORDER BY h.due_at LIMIT %(rows)s FOR UPDATE SKIP LOCKED) r) d
- WHERE w.recipient_id = d.recipient_id
+     ORDER BY h.due_at LIMIT %(rows)s FOR UPDATE SKIP LOCKED) r))
 """
 
 
