@@ -68,7 +68,8 @@ def forget_stalled() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND NOT EXISTS (
-                 SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id AND w.last_heartbeat > now() - make_interval(secs => %s))""",
+                 SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id
+                    AND w.last_heartbeat > now() - make_interval(secs => %s))""",
             [STALLED_AFTER.total_seconds()],
         )
         return int(cursor.rowcount)

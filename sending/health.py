@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from relay_project.health import HealthResult, check, failed, passed
-from sending.backlog.depth import read_depths
+from sending.backlog.depth import oldest_due_seconds
 from sending.backlog.ledger import read_ledger
 
 OLDEST_DUE_SECONDS = 300  # mail that could leave has not for this long: senders are missing or overwhelmed
@@ -24,9 +24,8 @@ def ledger() -> HealthResult:
 @check("backlog", roles=("housekeeping",))
 def backlog() -> HealthResult:
     """Nothing that could leave stands for long."""
-    depths = read_depths(datetime.now(UTC))
-    worst = max((depth.oldest_due_seconds for depth in depths), default=0.0)
-    data = {depth.queue_name: depth.due for depth in depths}
+    worst = oldest_due_seconds(datetime.now(UTC))
+    data = {"oldest_due_seconds": round(worst, 1)}
     if worst > OLDEST_DUE_SECONDS:
         return failed(f"Mail has been due for {worst:.0f} s without leaving.", **data)
     return passed("nothing due stands for long", **data)

@@ -1,4 +1,4 @@
-"""How much waits, per queue, and for how long: figures for metrics and pages. Bounded by the backlog, never by history."""
+"""How much waits, per queue, and for how long: figures for metrics and pages. They cost by the backlog, not by history."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,28 @@ SELECT q.name, count(w.recipient_id) FILTER (WHERE w.phase = 0),
   FROM queues_queue q LEFT JOIN sending_waiting w ON w.queue_id = q.id
  GROUP BY q.name ORDER BY q.name
 """
+
+
+# A loose index scan: one probe per (lane, priority, project) with something due, however much that is.
+_OLDEST = """
+WITH RECURSIVE walk AS (
+  (SELECT lane, priority, project_id, queue_id, due_at FROM sending_waiting WHERE phase = 0
+    ORDER BY lane, priority, project_id, due_at, recipient_id LIMIT 1)
+  UNION ALL
+  SELECT n.* FROM walk, LATERAL (
+    SELECT lane, priority, project_id, queue_id, due_at FROM sending_waiting w WHERE w.phase = 0
+       AND (w.lane, w.priority, w.project_id) > (walk.lane, walk.priority, walk.project_id)
+     ORDER BY lane, priority, project_id, due_at, recipient_id LIMIT 1) n)
+SELECT min(due_at) FROM walk WHERE queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
+"""
+
+
+def oldest_due_seconds(now: datetime) -> float:
+    """How long the oldest claimable mail of a queue that is not paused has stood; cheap with any backlog."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OLDEST)
+        oldest = cursor.fetchone()[0]
+    return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
 
 
 def read_depths(now: datetime) -> list[Depth]:
