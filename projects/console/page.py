@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
@@ -15,7 +15,7 @@ from accounts.models import User
 from projects.access import Caller, NoAccess, caller_for, projects_of
 from projects.models import Project
 from projects.scopes import Scope
-from relay_project.web.fragments import render_page
+from relay_project.web.fragments import reload_whole_page, render_page, wants_fragment
 
 SWITCHER_LIMIT = 12  # projects in the switcher; the others are on their page
 LAST_PROJECT = "project_id"  # in the session: where /console/ leads
@@ -43,7 +43,7 @@ class Place:
 
 
 def person_of(request: HttpRequest) -> User:
-    """The signed-in person of a request that login_required let through."""
+    """The person of a request that was found to be signed in."""
     assert isinstance(request.user, User)
     return request.user
 
@@ -57,11 +57,13 @@ def project_page(
     """
 
     def decorate(view: PageView[Parameters]) -> Callable[..., HttpResponse]:
-        @login_required
         @wraps(view)
         def inner(
             request: HttpRequest, project_id: int, *args: Parameters.args, **kwargs: Parameters.kwargs
         ) -> HttpResponse:
+            if not request.user.is_authenticated:
+                # a page left open asks for fragments; it must not get the sign-in page into the middle of it
+                return reload_whole_page() if wants_fragment(request) else redirect_to_login(request.get_full_path())
             place = _enter(request, project_id)
             looking = request.method in ("GET", "HEAD")
             if not place.may(scope) or not (looking or write is None or place.may(write)):

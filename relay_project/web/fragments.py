@@ -25,8 +25,6 @@ def render_page(
     return response
 
 
-def redirect_whole_page(request: HttpRequest, url: str) -> HttpResponse:
-    """A redirect that leaves the page also when htmx asked for a part of it."""
-    if getattr(request, "htmx", None):
-        return HttpResponse(headers={"HX-Redirect": url})
-    return HttpResponse(status=303, headers={"Location": url})
+def reload_whole_page() -> HttpResponse:
+    """Instead of a fragment: htmx loads the page anew, and with it whatever stands in its way (signing in)."""
+    return HttpResponse(headers={"HX-Refresh": "true"})

@@ -2,10 +2,11 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -31,6 +32,14 @@ DATES = (
 )
 
 
+class DayField(forms.DateField):
+    """A day for which ids can exist."""
+
+    def __init__(self, label: str) -> None:
+        bounds = [MinValueValidator(date(2020, 1, 1)), MaxValueValidator(date(2088, 12, 31))]
+        super().__init__(required=False, label=label, validators=bounds, widget=forms.DateInput(attrs={"type": "date"}))
+
+
 class FilterForm(forms.Form):
     """The filters as they stand in the address."""
 
@@ -39,8 +48,8 @@ class FilterForm(forms.Form):
     to_text = forms.CharField(required=False, max_length=254, label="To")
     subject_text = forms.CharField(required=False, max_length=998, label="Subject")
     date = forms.ChoiceField(required=False, choices=DATES)
-    since = forms.DateField(required=False, label="From the day", widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(required=False, label="To the day", widget=forms.DateInput(attrs={"type": "date"}))
+    since = DayField(label="From the day")
+    until = DayField(label="To the day")
 
     def wanted(self, now: datetime) -> SendFilter:
         """The filter; fields that make no sense are left out, and the form says so."""
