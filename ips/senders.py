@@ -34,8 +34,8 @@ SELECT s.id FROM ips_sender s
 """  # noqa: S608 — constants only
 
 _CANDIDATES = f"""
-SELECT i.id, host(i.address), host(coalesce(i.bind_address, i.address)), i.queue_id, i.served_by_id
-  FROM ips_sourceip i
+SELECT i.id, host(i.address), host(coalesce(i.bind_address, i.address)), i.queue_id, i.served_by_id, q.is_default
+  FROM ips_sourceip i JOIN queues_queue q ON q.id = i.queue_id
  WHERE i.server_id = %(server)s AND i.is_enabled AND i.gone_at IS NULL AND i.queue_id IS NOT NULL
    AND (i.served_by_id IS NULL OR i.served_by_id = %(me)s OR i.served_by_id IN ({DEAD_SENDERS}))
  ORDER BY i.id
@@ -48,7 +48,8 @@ SELECT (SELECT count(*) FROM ips_sourceip i
            AND s.heartbeat_at >= clock_timestamp() - interval '{HEARTBEAT_STALE_SECONDS} seconds')
 """  # noqa: S608
 
-# A default queue without a usable IP anywhere borrows those of the other default queues.
+# A default queue without a usable IP anywhere borrows those of the other default queues, never those of queues that
+# somebody set apart.
 _BORROWERS = """
 SELECT q.id FROM queues_queue q
  WHERE q.is_default AND NOT EXISTS (
@@ -78,6 +79,7 @@ class Registration:
     server_id: int
     sender_id: int = 0
     ips: dict[int, ServedIp] = field(default_factory=dict)
+    _locked: set[int] = field(default_factory=set)  # IPs whose locks we hold: those served and those being handed back
     _lock_connection: psycopg.Connection[tuple[object, ...]] | None = None
 
     def start(self) -> None:
@@ -107,9 +109,10 @@ class Registration:
         self._lock_connection = psycopg.connect(**_direct_parameters(), autocommit=True)
         if not self._try(locks.SENDER, self.sender_id):
             return False
-        for ip_id in list(self.ips):
+        for ip_id in sorted(self._locked):
             if not self._try(locks.SOURCE_IP, ip_id):
-                del self.ips[ip_id]
+                self._locked.discard(ip_id)
+                self.ips.pop(ip_id, None)
         return True
 
     def beat(self) -> None:
@@ -135,20 +138,21 @@ class Registration:
             borrowers = tuple(row[0] for row in cursor.fetchall())
             share = math.ceil(ip_count / max(sender_count, 1))
             mine: dict[int, ServedIp] = {}
-            for ip_id, address, bind_address, queue_id, served_by in sorted(
+            for ip_id, address, bind_address, queue_id, served_by, lends in sorted(
                 candidates, key=lambda c: c[0] not in self.ips
             ):
                 if len(mine) < share and self._serve(cursor, ip_id, served_by):
-                    mine[ip_id] = ServedIp(ip_id, address, bind_address, (queue_id, *borrowers))
-        surplus = set(self.ips) - set(mine)
+                    mine[ip_id] = ServedIp(ip_id, address, bind_address, (queue_id, *(borrowers if lends else ())))
         self.ips = mine
-        return surplus
+        return self._locked - set(mine)
 
     def _serve(self, cursor: object, ip_id: int, served_by: int | None) -> bool:
         if ip_id in self.ips:
             return True
-        if not self._try(locks.SOURCE_IP, ip_id):
+        # One that is still being handed back is ours: session locks stack, and would outlive their release.
+        if ip_id not in self._locked and not self._try(locks.SOURCE_IP, ip_id):
             return False
+        self._locked.add(ip_id)
         cursor.execute(  # type: ignore[attr-defined]
             "UPDATE ips_sourceip SET served_by_id = %s, served_at = clock_timestamp() WHERE id = %s",
             [self.sender_id, ip_id],
@@ -158,6 +162,8 @@ class Registration:
 
     def release(self, ip_id: int) -> None:
         """Give an IP up; the caller has closed its connections and holds no mail on it."""
+        if ip_id in self.ips or ip_id not in self._locked:
+            return
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE ips_sourceip SET served_by_id = NULL WHERE id = %s AND served_by_id = %s",
@@ -165,6 +171,7 @@ class Registration:
             )
         if self._lock_connection is not None:
             self._lock_connection.execute("SELECT pg_advisory_unlock(%s, %s)", [locks.SOURCE_IP, ip_id])
+        self._locked.discard(ip_id)
 
     def stop(self) -> None:
         """Give everything up and leave: what we held may be taken at once."""
@@ -172,6 +179,7 @@ class Registration:
             cursor.execute("UPDATE ips_sourceip SET served_by_id = NULL WHERE served_by_id = %s", [self.sender_id])
             cursor.execute("DELETE FROM ips_sender WHERE id = %s", [self.sender_id])
         self.ips = {}
+        self._locked.clear()
         self._drop_lock_connection()
 
     def _try(self, lock_class: int, key: int) -> bool:

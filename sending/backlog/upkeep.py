@@ -7,6 +7,7 @@ from django.db import connection
 from ips.senders import DEAD_SENDERS
 
 UNSERVED_MINUTES = 5
+UNSTICK_ROWS = 5000  # a statement
 IDEMPOTENCY_HOURS = 24
 SENDER_ROW_HOURS = 24
 
@@ -16,20 +17,24 @@ UPDATE sending_waiting w SET lane = w.queue_id, source_ip_id = NULL
   FROM (SELECT w.recipient_id FROM sending_waiting w LEFT JOIN ips_sourceip i ON i.id = -w.lane
          WHERE w.lane < 0 AND w.attempt_id IS NULL
            AND (i.id IS NULL OR NOT i.is_enabled OR i.gone_at IS NOT NULL OR i.queue_id IS DISTINCT FROM w.queue_id
-                AND NOT (i.queue_id IS NOT NULL AND EXISTS (SELECT FROM queues_queue q WHERE q.id = w.queue_id
-                  AND q.is_default AND NOT EXISTS (SELECT FROM ips_sourceip o
-                    WHERE o.queue_id = q.id AND o.is_enabled AND o.gone_at IS NULL)))
+                AND NOT (EXISTS (SELECT FROM queues_queue l WHERE l.id = i.queue_id AND l.is_default)
+                  AND EXISTS (SELECT FROM queues_queue q WHERE q.id = w.queue_id AND q.is_default AND NOT EXISTS (
+                    SELECT FROM ips_sourceip o WHERE o.queue_id = q.id AND o.is_enabled AND o.gone_at IS NULL)))
                 OR coalesce(i.served_at, i.created_at) < %s)
-         ORDER BY w.recipient_id LIMIT 5000 FOR UPDATE OF w SKIP LOCKED) s
+         ORDER BY w.recipient_id LIMIT %s FOR UPDATE OF w SKIP LOCKED) s
  WHERE w.recipient_id = s.recipient_id
 """
 
 
 def unstick(now: datetime) -> int:
-    """Free rows from IPs that cannot carry them; returns how many."""
+    """Free rows from IPs that cannot carry them, in steps that hold few locks; returns how many."""
+    freed = 0
     with connection.cursor() as cursor:
-        cursor.execute(_UNSTICK, [now - timedelta(minutes=UNSERVED_MINUTES)])
-        return int(cursor.rowcount)
+        while True:
+            cursor.execute(_UNSTICK, [now - timedelta(minutes=UNSERVED_MINUTES), UNSTICK_ROWS])
+            freed += cursor.rowcount
+            if cursor.rowcount < UNSTICK_ROWS:
+                return freed
 
 
 def forget_idempotency(now: datetime) -> int:

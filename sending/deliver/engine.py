@@ -335,6 +335,7 @@ class Engine:
         if not self.registration.holds_lock and not self.registration.retake_locks():
             raise InterfaceError("the sender's lock is held by somebody else")
         self._draining_ips |= self.registration.refresh_ips()
+        self._draining_ips -= set(self.registration.ips)  # taken back before they were let go
         self._lock_lost_at = None
         return []
 
