@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -27,15 +27,18 @@ QUIET = [
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser; a machine without one leaves these tests out."""
+    """The browser; a machine without one leaves these tests out.
+
+    For one file only: as long as it lives playwright keeps a loop running in this thread, and no other test could run its own.
+    """
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip("Chromium is not installed")
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     with sync_playwright() as playwright:
-        # playwright's synchronous API keeps a loop running in this thread, and Django would refuse the ORM beside it
+        # Django would refuse the ORM beside a running loop
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
         browser = playwright.chromium.launch(executable_path=program, args=QUIET)
         yield browser
@@ -75,17 +78,10 @@ def house(chromium: Browser, django_db_setup: None, django_db_blocker: Any) -> I
             yield House(server.url, seed(datetime.now(UTC)))
         finally:
             server.stop()
-            _end_other_sessions()
             call_command("flush", interactive=False, verbosity=0)
-
-
-def _end_other_sessions() -> None:
-    """A thread that answered a page's last request may still hold its session; the database could not be dropped."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+            # Beside playwright's loop Django keeps connections apart from those of the thread without a loop: nobody
+            # else would close them.
+            connections.close_all()
 
 
 @dataclass
