@@ -14,6 +14,7 @@ FOLD_AT = 78  # octets of a line without CRLF, RFC 5322 §2.1.1 (SHOULD)
 MAX_ENCODED_WORD = 75  # octets, RFC 2047 §2
 MAX_NAME = 76  # octets of a field name; longer ones break readers that want "name:" on a line of 78
 MAX_PLAIN_WORD = 900  # octets; a longer word leaves no room for the rest of its line and is encoded instead
+MAX_NESTING = 50  # comments and groups in a value read as mailboxes: the stdlib's reader calls itself for each
 CACHED_MAILBOXES = 4096  # entries; the From of a campaign repeats, its recipients do not
 
 # The wire contract's list: what the writer makes itself, or what only the receiving side may say.
@@ -186,7 +187,9 @@ def _is_plain(value: str) -> bool:
 
 
 def _mailboxes_of(value: str) -> list[NamedAddress]:
-    """Read a list of mailboxes; empty when any part of it is none."""
+    """Read a list of mailboxes; empty when any part of it is none, or where reading it could exhaust the stack."""
+    if value.count("(") + value.count(":") > MAX_NESTING:
+        return []
     pairs = getaddresses([value])
     if not all(_ADDRESS.fullmatch(address) for _, address in pairs):
         return []

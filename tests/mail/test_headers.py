@@ -168,3 +168,11 @@ def test_any_field_is_written_safely_or_refused(name: str, value: str) -> None:
     except HeaderInjection:
         return
     check_lines(field)
+
+
+@pytest.mark.parametrize("value", ["(" * 60_000, ":" * 60_000, '("<@' * 15_000, "a:(" * 20_000])
+def test_a_value_nested_without_end_is_written_as_text(value: str) -> None:
+    """The stdlib's reader of mailboxes calls itself for each comment and group: a long header crashed the accept."""
+    field = encode_header("Reply-To", "é" + value)
+    check_lines(field)
+    assert read(field, "Reply-To")
