@@ -16,6 +16,14 @@ def test_unknown_routes_have_the_error_shape():
     assert response.json() == {"message": 'No route found for "GET /api/console/no-such-thing".', "status": 404}
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_client_with_a_key_learns_of_an_unknown_route_and_not_of_csrf(method):
+    strict = Client(enforce_csrf_checks=True)
+    response = strict.generic(method, "/api/console/no-such-thing", headers={"Authorization": "Bearer 0123"})
+    assert response.status_code == 404
+    assert response.json()["message"] == f'No route found for "{method} /api/console/no-such-thing".'
+
+
 def test_unknown_routes_have_the_error_shape_in_debug_mode(settings):
     settings.DEBUG = True
     assert client.post("/api/nowhere").json()["status"] == 404
