@@ -61,6 +61,7 @@ def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime
     known: dict[str, Domain | None] = {}
     for position, request in enumerate(requests):
         try:
+            rules.check_key(request)
             replay = idempotency.find(project.pk, request)
             if replay is not None:
                 outcomes[position] = replay
@@ -113,16 +114,7 @@ def _write(project: Project, drafts: dict[int, Draft], now: datetime) -> dict[in
         return outcomes
     queue = queue_for(project)
     with transaction.atomic(), connection.cursor() as cursor:
-        fresh: dict[int, Draft] = {}
-        for position, draft in drafts.items():
-            try:
-                replay = idempotency.begin(cursor, project.pk, draft.request)
-                if replay is not None:
-                    outcomes[position] = replay
-                else:
-                    fresh[position] = draft
-            except Refused as refusal:
-                outcomes[position] = refusal
+        fresh, twins = _begin(cursor, project, drafts, outcomes)
         if not fresh:
             return outcomes
         rows = _suppress(cursor, project, list(fresh.values()))
@@ -132,10 +124,48 @@ def _write(project: Project, drafts: dict[int, Draft], now: datetime) -> dict[in
             answer = Accepted(draft.send_id, draft.stored.message_id, suppressed=tuple(sorted(draft.suppressed)))
             idempotency.settle(cursor, project.pk, draft.request, answer)
             outcomes[position] = answer
+        outcomes |= {position: _replay(project, draft) for position, draft in twins.items()}
         if due:
             jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(queue.pk))
     ACCEPTED.labels(queue.name).inc(len(fresh))
     return outcomes
+
+
+def _begin(
+    cursor: CursorWrapper, project: Project, drafts: dict[int, Draft], outcomes: dict[int, Accepted | Refused]
+) -> tuple[dict[int, Draft], dict[int, Draft]]:
+    """Claim the keys: what is to be sent, and what repeats a key of the same batch. What was sent before is answered.
+
+    In order of the keys, so that two batches with the same ones wait for each other instead of crossing.
+    """
+    fresh: dict[int, Draft] = {}
+    twins: dict[int, Draft] = {}
+    begun: set[str] = set()
+    for position, draft in sorted(drafts.items(), key=lambda item: item[1].request.idempotency_key or ""):
+        key = draft.request.idempotency_key
+        if key in begun:
+            twins[position] = draft
+            continue
+        try:
+            replay = idempotency.begin(cursor, project.pk, draft.request)
+        except Refused as refusal:
+            outcomes[position] = refusal
+            continue
+        if replay is not None:
+            outcomes[position] = replay
+            continue
+        fresh[position] = draft
+        if key is not None:
+            begun.add(key)
+    return fresh, twins
+
+
+def _replay(project: Project, draft: Draft) -> Accepted | Refused:
+    """What the first message of the batch with the same key got."""
+    try:
+        return idempotency.find(project.pk, draft.request) or Refused("This idempotency key is in use.", status=409)
+    except Refused as refusal:
+        return refusal
 
 
 def _suppress(cursor: CursorWrapper, project: Project, drafts: Sequence[Draft]) -> list[Draft]:

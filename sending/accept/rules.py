@@ -1,17 +1,16 @@
 """What a request must satisfy before anything is written. Each rule raises Refused with the contract's text."""
 
-from collections.abc import Iterable
-
 from django.conf import settings
 
 from projects.models import Domain, Project
 from projects.models.domain import MAY_SEND
 from relay_project.db.lookup import Lookup
 from relay_project.mail.address import InvalidAddress, Mailbox, parse_mailbox
+from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import Refused, RequestedRecipient, SendRequest
-from sending.models import Send
 
 MEBIBYTE = 1024 * 1024
+MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 5322 §2.1.1 has it for a line
 _BY_NAME = Lookup(Domain, "t.project_id = %s AND t.domain = %s")
 
 
@@ -53,21 +52,48 @@ def check_size(size: int) -> int:
     return size
 
 
-def check_lengths(values: Iterable[tuple[str, str | None, int]]) -> None:
-    """(field, text, most characters): texts that a column could not hold."""
-    for field, text, most in values:
-        if text is not None and len(text) > most:
-            raise Refused(f"This value is too long. It should have {most} characters or less.", status=422, field=field)
-        if text is not None and "\0" in text:
-            raise Refused("This value must not contain NUL characters.", status=422, field=field)
+def check_key(request: SendRequest) -> None:
+    """An idempotency key that its column can hold."""
+    if request.idempotency_key is not None:
+        _check_line("idempotency_key", request.idempotency_key, MAX_KEY)
 
 
 def check_texts(request: SendRequest) -> None:
-    """Lengths and NUL in everything that is stored as text."""
-    name_most = Send._meta.get_field("from_name").max_length or 0
-    check_lengths([("from", request.from_.name, name_most), ("subject", request.subject, name_most)])
-    check_lengths((r.type, r.name, name_most) for r in request.recipients)
-    check_lengths([("body_html", request.body_html, 2**31), ("body_text", request.body_text, 2**31)])
+    """Everything that is stored as text or written into a header: lengths, line breaks, what PostgreSQL has no room for."""
+    _check_line("from", request.from_.name, MAX_LINE)
+    _check_line("subject", request.subject, MAX_LINE)
+    for recipient in request.recipients:
+        _check_line(recipient.type.value, recipient.name, MAX_LINE)
+    _check_text("body_html", request.body_html)
+    _check_text("body_text", request.body_text)
+    for header in request.headers:
+        for text in header:
+            _check_text("headers", text)
+    for index, attachment in enumerate(request.attachments):
+        for name in ("name", "content_type", "content_id"):
+            _check_line(f"attachments[{index}][{name}]", getattr(attachment, name), MAX_LINE)
+
+
+def _check_line(field: str, text: str | None, most: int) -> None:
+    if text is None:
+        return
+    if len(text) > most:
+        raise Refused(f"This value is too long. It should have {most} characters or less.", status=422, field=field)
+    if "\n" in text or "\r" in text:
+        raise Refused("This value should not contain line breaks.", status=422, field=field)
+    _check_text(field, text)
+
+
+def _check_text(field: str, text: str | None) -> None:
+    """PostgreSQL stores neither NUL nor lone surrogates, not even in JSON."""
+    if text is None:
+        return
+    if "\0" in text:
+        raise Refused("This value must not contain NUL characters.", status=422, field=field)
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        raise Refused("This value is not valid Unicode text.", status=422, field=field) from None
 
 
 def _mailbox(address: str, field: str) -> Mailbox:

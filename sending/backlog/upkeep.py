@@ -28,11 +28,11 @@ UPDATE sending_waiting w SET lane = w.queue_id, source_ip_id = NULL
 
 def unstick(now: datetime) -> int:
     """Free rows from IPs that cannot carry them, in steps that hold few locks; returns how many."""
-    freed = 0
+    freed: int = 0
     with connection.cursor() as cursor:
         while True:
             cursor.execute(_UNSTICK, [now - timedelta(minutes=UNSERVED_MINUTES), UNSTICK_ROWS])
-            freed += cursor.rowcount
+            freed += int(cursor.rowcount)
             if cursor.rowcount < UNSTICK_ROWS:
                 return freed
 
