@@ -68,5 +68,8 @@ def _decode(address_or_local: str) -> bytes:
 
 
 def _mac(key: bytes, ids: bytes) -> bytes:
-    """HMAC-SHA256 (RFC 2104), cut as RFC 2104 §5 allows."""
-    return hmac.digest(key, _PURPOSE + ids, "sha256")[:MAC_OCTETS]
+    """HMAC-SHA256 (RFC 2104), cut as RFC 2104 §5 allows.
+
+    Not hmac.digest(): that lets go of the interpreter, and a sender's event loop waits for it behind signing threads.
+    """
+    return hmac.new(key, _PURPOSE + ids, "sha256").digest()[:MAC_OCTETS]

@@ -32,10 +32,11 @@ from sending.deliver.claim import Ring
 from sending.deliver.load import Job
 from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome, attempt_status, status_of
 from sending.deliver.pool import Pool
+from sending.deliver.prepare import Preparer
 from sending.deliver.route import Router
 from sending.deliver.settling import Settler
 from sending.deliver.take import Taker
-from sending.deliver.talk import Prepared, Surroundings, Talk
+from sending.deliver.talk import Surroundings, Talk
 
 log = structlog.get_logger()
 
@@ -94,7 +95,7 @@ class Engine:
         self._around = Surroundings(
             router=self.router,
             pool=self.pool,
-            run_in_thread=self._sign,
+            preparer=Preparer(self._signing),
             return_path_keys=ring("return-path"),
             conversation_seconds=settings.CONVERSATION_SECONDS,
         )
@@ -265,7 +266,9 @@ class Engine:
         for talk, task in self.talks.values():
             if not talk.is_dialled and talk.route is not None:
                 waiting.setdefault(talk.route.site, []).append((talk, task))
-        self._slow_sites = {site for site, talks in waiting.items() if max(t.age for t, _ in talks) > SLOW_SECONDS}
+        self._slow_sites = {
+            site for site, talks in waiting.items() if max(t.slot_seconds for t, _ in talks) > SLOW_SECONDS
+        }
         for site in self._slow_sites:
             excess = self._rows_of(site) - self._share
             for talk, task in reversed(waiting[site]):
@@ -284,9 +287,6 @@ class Engine:
             return (await self.router.route(talk.job.domain)).site
         except ConnectionError:
             return ""
-
-    async def _sign(self, prepare: Callable[[Job], Prepared], job: Job) -> Prepared:
-        return await asyncio.get_running_loop().run_in_executor(self._signing, prepare, job)
 
     def _count(self, talk: Talk, outcome: AttemptOutcome | GiveBack) -> None:
         if isinstance(outcome, AttemptOutcome):

@@ -108,7 +108,7 @@ UPDATE sending_waiting SET phase = 0 WHERE recipient_id = ANY(ARRAY(
   SELECT recipient_id FROM sending_waiting WHERE phase = 1 AND due_at <= %s AND attempt_id IS NULL
    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
-# The projects that hang on each free site, by a loose index scan; some of them in turn, a few rows of each.
+# The projects that hang on each free site, by a loose index scan; some of them in turn, an equal part of the rows from each.
 _RELEASE = """
 WITH RECURSIVE walk AS (
   SELECT h.id AS held_site_id, (SELECT min(project_id) FROM sending_waiting WHERE phase = 2 AND held_site_id = h.id)
@@ -123,7 +123,7 @@ UPDATE sending_waiting SET phase = 0, held_site_id = NULL, due_at = %(now)s WHER
   SELECT r.recipient_id FROM turn, LATERAL (
     SELECT recipient_id FROM sending_waiting h
      WHERE h.phase = 2 AND h.held_site_id = turn.held_site_id AND h.project_id = turn.project_id
-     ORDER BY h.due_at LIMIT %(rows)s FOR UPDATE SKIP LOCKED) r))
+     ORDER BY h.due_at LIMIT (SELECT %(rows)s / count(*) FROM turn) FOR UPDATE SKIP LOCKED) r))
 """
 
 
@@ -132,7 +132,7 @@ def promote(now: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_PROMOTE, [now, PROMOTE_ROWS])
         promoted = cursor.rowcount
-        cursor.execute(_RELEASE, {"now": now, "projects": RELEASE_PROJECTS, "rows": PROMOTE_ROWS // RELEASE_PROJECTS})
+        cursor.execute(_RELEASE, {"now": now, "projects": RELEASE_PROJECTS, "rows": PROMOTE_ROWS})
         return int(promoted + cursor.rowcount)
 
 

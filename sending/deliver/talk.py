@@ -6,7 +6,7 @@ dialled. Hosts are tried in order; a connection lost after the final dot never l
 
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,10 +24,10 @@ from relay_project.net.conversation import (
     Transaction,
 )
 from relay_project.net.smtp import SmtpConnection
-from sending.content import compose_stored, sign_composed
 from sending.deliver.load import Job, Target
 from sending.deliver.outcome import DOMAIN_REMOVED, SUPPRESSED, AttemptOutcome, GiveBack, RecipientOutcome
 from sending.deliver.pool import Line, Pool, SlotTimeout
+from sending.deliver.prepare import Prepared, Preparer
 from sending.deliver.route import Route, Router, Unroutable
 
 MAX_ENDPOINTS = 8  # addresses tried in one attempt; a site with more dead ones is tried again by schedule
@@ -36,36 +36,12 @@ MIN_TALK_SECONDS = 30.0  # with less than this left of its deadline a job is giv
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A message ready to be sent; `signature` are its DKIM-Signature lines."""
-
-    signature: bytes
-    composed: bytes
-
-    @property
-    def envelope_flags(self) -> dict[str, bool]:
-        """8BITMIME is asked for only where needed (RFC 6152)."""
-        return {"eight_bit": not self.composed.isascii()}
-
-
-def prepare(job: Job) -> Prepared:
-    """Compose and sign; runs in a thread (RSA releases the GIL). An earlier attempt's signature is reused."""
-    if job.stored is None:
-        raise LookupError(job.trouble)
-    composed = compose_stored(job.stored)
-    signature = job.signature
-    if signature is None:
-        signature = sign_composed(composed, job.signers, job.stored.message_date) if job.signers else b""
-    return Prepared(signature, composed)
-
-
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every job of a sender shares."""
 
     router: Router
     pool: Pool
-    run_in_thread: Callable[[Callable[[Job], Prepared], Job], Awaitable[Prepared]]
+    preparer: Preparer
     return_path_keys: Sequence[bytes]
     conversation_seconds: float
     tls: TlsRequirement = TlsRequirement.OPPORTUNISTIC
@@ -87,6 +63,7 @@ class Talk:
     connection: SmtpConnection | None = None
     tls: dict[str, Any] | None = None
     _started: float = field(default_factory=time.monotonic)
+    _slot_wanted: float = 0.0
 
     @property
     def deadline(self) -> float:
@@ -94,9 +71,9 @@ class Talk:
         return self.job.claimed_at + self.around.conversation_seconds
 
     @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self._started
+    def slot_seconds(self) -> float:
+        """How long it has waited for a connection to its site; signing and our own slowness do not count."""
+        return time.monotonic() - self._slot_wanted if self._slot_wanted and not self.is_dialled else 0.0
 
     @property
     def live(self) -> tuple[Target, ...]:
@@ -111,7 +88,7 @@ class Talk:
             return self._domain_removed()
         try:
             self.route = await self.around.router.route(self.job.domain)
-            self.prepared = await self.around.run_in_thread(prepare, self.job)
+            self.prepared = await self.around.preparer.prepared(self.job)
             return await self._with_slot(self.route)
         except Unroutable as error:
             return self._all_alike(Stage.ROUTE, None, error.failure)
@@ -124,6 +101,7 @@ class Talk:
 
     async def _with_slot(self, route: Route) -> AttemptOutcome | GiveBack:
         slots = self.around.pool.site(self.ip.id, route.site)
+        self._slot_wanted = time.monotonic()
         try:
             await slots.take(self.deadline - MIN_TALK_SECONDS - time.monotonic())
         except SlotTimeout:
@@ -213,7 +191,7 @@ class Talk:
             ),
             recipients=tuple(target.address for target in self.live),
             smtputf8=not all(target.address.isascii() for target in self.live),
-            **self.prepared.envelope_flags,
+            eight_bit=self.prepared.eight_bit,
         )
         self.connection = connection
         try:

@@ -26,7 +26,7 @@ from sending.backlog.ledger import read_ledger
 from sending.deliver.claim import Claimed, Ring
 from sending.deliver.load import Job, KeyCache, load
 from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome
-from sending.deliver.talk import prepare
+from sending.deliver.prepare import prepare
 from sending.models import Recipient, RecipientType, Waiting
 
 PEM = generate_rsa_key()  # one for all tests: making one takes a tenth of a second

@@ -21,9 +21,9 @@ from sending.deliver import settle as module
 from sending.deliver import settling
 from sending.deliver.giveback import promote, sweep
 from sending.deliver.load import Job
+from sending.deliver.prepare import prepare
 from sending.deliver.settle import settle
 from sending.deliver.settling import REPLACED, Batch, Settler
-from sending.deliver.talk import prepare
 from sending.models import Attempt, AttemptRecipient, Recipient, Send, Signature, Suppression, Waiting
 from tests.sending.scene import (
     LATER,
