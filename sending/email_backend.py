@@ -1,6 +1,7 @@
 """EMAIL_BACKEND: notices of the product itself go the way of all mail, as sends of the system project."""
 
 from collections.abc import Sequence
+from email.mime.base import MIMEBase
 from email.utils import parseaddr
 
 from django.core.mail import EmailMessage, EmailMultiAlternatives
@@ -53,15 +54,21 @@ def to_request(message: EmailMessage) -> SendRequest:
         subject=str(message.subject),
         body_text=None if is_html else str(message.body),
         body_html=str(message.body) if is_html else html,
-        headers=tuple(
-            (name, str(value))
-            for name, value in message.extra_headers.items()
-            if name.lower() not in FORBIDDEN_HEADERS
-        ),
-        attachments=tuple(_attachment(item) for item in message.attachments if isinstance(item, tuple)),
+        headers=_headers(message),
+        attachments=tuple(map(_attachment, message.attachments)),
     )
 
 
-def _attachment(item: tuple[str | None, str | bytes, str | None]) -> Attachment:
+def _headers(message: EmailMessage) -> tuple[tuple[str, str], ...]:
+    headers = {name: str(value) for name, value in message.extra_headers.items()}
+    if message.reply_to and not any(name.lower() == "reply-to" for name in headers):
+        headers["Reply-To"] = ", ".join(map(str, message.reply_to))
+    return tuple((name, value) for name, value in headers.items() if name.lower() not in FORBIDDEN_HEADERS)
+
+
+def _attachment(item: tuple[str | None, str | bytes, str | None] | MIMEBase) -> Attachment:
+    if isinstance(item, MIMEBase):
+        body = item.get_payload(decode=True)
+        return Attachment(body if isinstance(body, bytes) else b"", item.get_filename(), item.get_content_type())
     name, content, content_type = item
     return Attachment(content.encode() if isinstance(content, str) else content, name, content_type)
