@@ -29,7 +29,7 @@ def _endpoint(host: str, port: int) -> str:
 
 
 bind = [_endpoint(*settings.WEB_BIND)]
-worker_class = "gthread"
+worker_class = "relay_project.web.worker.Worker"
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
 preload_app = True

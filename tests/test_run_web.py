@@ -17,6 +17,8 @@ from urllib.parse import quote
 import pytest
 from django.db import connection
 
+from relay_project.web.worker import REQUEST_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 40  # generous: the machine may be busy
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.journey]
@@ -156,3 +158,25 @@ def test_a_taken_port_is_one_sentence_and_exit_status_one(tmp_path: Path, taken:
     assert process.returncode == 1
     assert len(told) == 1
     assert told[0].endswith(f"is taken by another program: set {taken} to an address that is free on this machine.")
+
+
+def test_silent_and_dawdling_clients_stop_nobody_else(tmp_path: Path) -> None:
+    """Sixteen threads serve; forty connections that say nothing, and forty with an endless refused body, took them all."""
+    refused = b"POST /api/console/sends HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
+    with running(tmp_path) as web:
+        for said in (b"", refused):
+            clients = [socket.create_connection(("127.0.0.1", web.port)) for _ in range(40)]
+            for client in clients:
+                client.sendall(said)
+            begun = time.monotonic()
+            assert web.get(web.port, "/api/health")[0] == 200
+            assert time.monotonic() - begun < 4
+            for client in clients:
+                client.close()
+
+
+def test_a_request_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
+    with running(tmp_path) as web, socket.create_connection(("127.0.0.1", web.port)) as client:
+        client.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        client.settimeout(REQUEST_SECONDS + 10)
+        assert client.recv(1000) == b""
