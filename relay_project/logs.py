@@ -1,10 +1,16 @@
 """Logs: one structured line an event, to standard error; readable on a terminal, JSON elsewhere."""
 
 import logging.config
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+# What a terminal obeys: C0 but line feed and tab, DEL, C1.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BROKEN_LINE = re.compile(r"[\n\u2028\u2029]")
+_MANY_LINES = frozenset({"exception", "stack"})  # keys whose values are our own tracebacks
 
 
 def configure(options: dict[str, Any]) -> None:
@@ -16,7 +22,9 @@ def configure(options: dict[str, Any]) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer = structlog.dev.ConsoleRenderer(colors=True) if options["human"] else structlog.processors.JSONRenderer()
+    human = options["human"]
+    renderers: list[Any] = [_for_terminals, structlog.dev.ConsoleRenderer(colors=True)] if human else []
+    renderers = renderers or [structlog.processors.JSONRenderer()]
     logging.config.dictConfig(
         {
             "version": 1,
@@ -24,7 +32,7 @@ def configure(options: dict[str, Any]) -> None:
             "formatters": {
                 "line": {
                     "()": structlog.stdlib.ProcessorFormatter,
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
                     "foreign_pre_chain": [*shared, structlog.stdlib.ExtraAdder(), _without_request],
                 }
             },
@@ -55,6 +63,28 @@ def configure(options: dict[str, Any]) -> None:
 
 
 def _without_request(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Django hands its logger the request, whose text holds the query string (lesson S9)."""
-    event.pop("request", None)
+    """Django hands its logger the request, whose text holds the query string, and writes the path (lesson S9).
+
+    A path can be a secret (one-time links): the route stands in for it, as in the request log.
+    """
+    request = event.pop("request", None)
+    path = getattr(request, "path", "")
+    if len(path) > 1:
+        match = getattr(request, "resolver_match", None)
+        route = f"/{match.route}" if match else "an unknown path"
+        for spelling in (path, path.encode("unicode_escape").decode("ascii")):
+            event["event"] = str(event["event"]).replace(spelling, route)
     return event
+
+
+def _for_terminals(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What strangers wrote must neither begin a line of its own nor command the terminal; JSON escapes it anyway."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            shown = _CONTROLS.sub(_escaped, value)
+            event[key] = shown if key in _MANY_LINES else _BROKEN_LINE.sub(_escaped, shown)
+    return event
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+import structlog
 from django.conf import settings
 from django.test import Client
 
@@ -14,6 +15,7 @@ from projects.models import Domain, Project
 from projects.scopes import SCOPES
 from projects.setup import ensure_instance
 from queues.setup import ensure_queues
+from relay_project.logs import configure
 from sending.content import raw_message
 from sending.models import Send
 
@@ -83,3 +85,45 @@ def test_a_crash_is_logged_with_its_traceback_and_without_the_request(
     told = everything(caplog)
     assert "the defect" in told
     assert [secret for secret in (BODY, SUBJECT, token) if secret in told] == []
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Any:
+    """`written(human)` sets logging up and gives what reaches standard error from then on."""
+
+    def begin(human: bool) -> Any:
+        configure({"level": "DEBUG", "human": human})
+        return lambda: capsys.readouterr().err
+
+    yield begin
+    configure(settings.LOGGING)
+
+
+def test_a_crash_on_a_secret_path_is_logged_by_its_route(
+    db: None, monkeypatch: pytest.MonkeyPatch, written: Any
+) -> None:
+    """Lesson S9: a database that fails while a one-time link is used must not write the link into the log."""
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the defect")
+
+    monkeypatch.setattr("accounts.console.is_usable", crash)
+    read = written(human=False)
+    answer = Client(raise_request_exception=False).get("/sign-in/link/a-token-that-still-works")
+    told = read()
+    assert answer.status_code == 500
+    assert "the defect" in told
+    assert "Internal Server Error: /sign-in/link/<str:token>" in told
+    assert "a-token-that-still-works" not in told
+
+
+def test_what_strangers_write_neither_begins_a_line_nor_commands_the_terminal(written: Any) -> None:
+    read = written(human=True)
+    log = structlog.get_logger("tests")
+    log.warning("sign_in_failed", reason="\x1b[2Jcleared\x9b", name="a\nfake line")
+    logging.getLogger("tests").warning("bad host %s", "x\nfake line \x1b[2J")
+    told = read()
+    assert "\x1b[2J" not in told
+    assert "\x9b" not in told
+    assert [line for line in told.splitlines() if line.startswith("fake")] == []
+    assert told.count("\n") == 2
