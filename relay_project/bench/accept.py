@@ -22,7 +22,7 @@ ALLOWED = ("127.0.0.0/24",)  # an API key that sends needs networks
 
 def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     """Ask for the plan's seconds over its connections; every answer of 200 must be a send in the database."""
-    project = make_stage(plan)
+    project = make_stage()
     token = _key(project)
     conditions = facts(plan)
     address = settings.WEB_BIND

@@ -45,6 +45,7 @@ def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, 
         **os.environ,
         "RELAY_ENV_FILE": os.devnull,
         "RELAY_HOME": str(folder),
+        "TMPDIR": str(folder),  # what the processes leave there goes with it
         "DATABASE_URL": database.url,
         "DATABASE_DIRECT_URL": "",
         "APP_SECRET": secrets.token_urlsafe(32),

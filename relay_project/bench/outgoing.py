@@ -35,7 +35,7 @@ class Run:
 
 def drain(plan: Plan, folder: Path) -> dict[str, Any]:
     """Queue all messages, then start the senders and wait for the last one."""
-    project = make_stage(plan)
+    project = make_stage()
     conditions = facts(plan)
     fill_rate = fill(project, plan)
     run = _send(plan, folder)
@@ -49,7 +49,7 @@ def drain(plan: Plan, folder: Path) -> dict[str, Any]:
 
 def end_to_end(plan: Plan, folder: Path) -> dict[str, Any]:
     """Start the senders on an empty database, then accept; the rate counts from the first accept to the last arrival."""
-    project = make_stage(plan)
+    project = make_stage()
     conditions = facts(plan)
     asked: list[float] = []
     run = _send(plan, folder, lambda: _accept(project, plan, asked))

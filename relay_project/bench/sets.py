@@ -13,7 +13,6 @@ FULL = {
     "drain-100000": Plan("drain", messages=100_000),
     "drain-1-process": Plan("drain", processes=1),
     "drain-1-signature": Plan("drain", signatures=1),
-    "drain-unsigned": Plan("drain", signatures=0),
     "drain-20-kb": Plan("drain", body_bytes=20_480),
     "drain-100-kb": Plan("drain", messages=5_000, body_bytes=102_400),
     "accept-1-connection": Plan("accept", connections=1),

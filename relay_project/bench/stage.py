@@ -33,11 +33,11 @@ class Ledger:
     waiting: int
 
 
-def make_stage(plan: Plan) -> Project:
+def make_stage() -> Project:
     """Fill an empty database with everything but mail; returns the project that sends.
 
-    The instance domain has its key, as always; whether mail is signed by it too depends on the instance domain that
-    this process's settings name, which accept() stores with each send (bench.launch).
+    Both domains have their keys, as always: unsigned mail does not leave. Whether mail is signed by the instance
+    domain too depends on the one that this process's settings name, which accept() stores with each send (bench.launch).
     """
     migrate_if_needed()
     ensure_queues()
@@ -47,8 +47,7 @@ def make_stage(plan: Plan) -> Project:
     SourceIp.objects.update(queue=Queue.objects.get(name=SendType.TRANSACTIONAL))
     project = Project.objects.create(name="Benchmark", send_type=SendType.TRANSACTIONAL)
     domain = Domain.objects.create(project=project, domain=SENDER_DOMAIN, status=DomainStatus.ACTIVE)
-    if plan.signatures:
-        create_dkim_key(domain, "bench")
+    create_dkim_key(domain, "bench")
     return project
 
 

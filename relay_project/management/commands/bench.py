@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
         parser.add_argument("--messages", type=_count(1, 1_000_000), default=DEFAULTS.messages)
         parser.add_argument("--body-bytes", type=_count(100, 5_000_000), default=DEFAULTS.body_bytes)
-        parser.add_argument("--signatures", type=int, choices=(0, 1, 2), default=DEFAULTS.signatures, help="RSA-2048")
+        parser.add_argument("--signatures", type=int, choices=(1, 2), default=DEFAULTS.signatures, help="RSA-2048")
         parser.add_argument("--processes", type=_count(1, 16), default=DEFAULTS.processes, help="of the senders")
         parser.add_argument("--source-ips", type=_loopback, default=DEFAULTS.source_ips, help="127.0.0.2,127.0.0.3")
         parser.add_argument("--seconds", type=_count(1, 600), default=DEFAULTS.seconds, help="of `accept`")

@@ -1,0 +1,138 @@
+"""Each scenario once, tiny: that it runs to its end, says what it should, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from relay_project.bench.letters import letter
+from relay_project.bench.plan import Plan
+from relay_project.bench.receiver import Arrivals
+from relay_project.bench.sets import SETS
+from tests import database
+
+ROOT = Path(__file__).parents[2]
+MANAGE = ROOT / "manage.py"
+KEYS = {
+    *("name", "rate", "percentiles", "body_bytes", "signatures", "processes", "fsync", "sink_cpu_us", "cores"),
+    *("versions", "messages", "duplicates", "missing", "rsa_2048_per_second", "synchronous_commit", "measured_at"),
+}
+
+
+def bench(*arguments: str, database_url: str | None = None) -> subprocess.CompletedProcess[str]:
+    of_the_tests = ("DATABASE_URL", "APP_SECRET", "DJANGO_SETTINGS_MODULE")
+    environment = {name: value for name, value in os.environ.items() if name not in of_the_tests}
+    environment |= {"RELAY_ENV_FILE": os.devnull, "RELAY_HOME": "/nonexistent"}
+    if database_url:
+        environment["DATABASE_URL"] = database_url
+    return subprocess.run(
+        [sys.executable, str(MANAGE), "bench", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def result_of(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert run.returncode == 0, run.stderr[-2000:]
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert result.keys() >= KEYS
+    assert result["versions"].keys() >= {"python", "postgresql", "relay", "django", "psycopg"}
+    assert result["missing"] == 0
+    assert result["rate"] > 0
+    points = result["percentiles"]
+    assert 0 < points["p50"] <= points["p90"] <= points["p99"] <= points["most"]
+    return dict(result)
+
+
+@pytest.fixture
+def server() -> str:
+    """The test run's own server: faster, and its databases can be counted."""
+    database.ensure_running()
+    return os.environ["DATABASE_URL"]
+
+
+def bench_databases(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'relay_bench_%'").fetchall()
+    return [row[0] for row in rows]
+
+
+@pytest.mark.journey
+def test_drain_makes_its_own_durable_database_and_delivers_each_mail_once() -> None:
+    run = bench("drain", "--json", "--messages", "200")
+    result = result_of(run)
+    assert run.stdout.count("\n") == 1
+    assert (result["name"], result["messages"], result["duplicates"]) == ("drain", 200, 0)
+    assert result["fsync"] is True
+    assert result["synchronous_commit"] == "on"
+    assert result["signatures"] == result["processes"] == 2
+    assert result["sink_cpu_us"] > 0
+    assert result["sender_peak_mib"] > 10
+    assert result["database"] == "a PostgreSQL of its own"
+
+
+@pytest.mark.journey
+def test_end_to_end_knows_each_mails_way_from_accept_to_arrival(server: str) -> None:
+    options = ("--messages", "200", "--pace", "200", "--batch", "20", "--signatures", "1")
+    result = result_of(bench("end_to_end", "--json", *options, database_url=server))
+    assert (result["messages"], result["pace"], result["signatures"], result["duplicates"]) == (200, 200, 1, 0)
+    assert result["percentiles"]["unit"] == "ms"
+    assert bench_databases(server) == []
+
+
+@pytest.mark.journey
+def test_accept_counts_requests_that_are_in_the_database(server: str) -> None:
+    result = result_of(bench("accept", "--json", "--seconds", "2", "--connections", "2", database_url=server))
+    assert result["messages"] >= result["rate"] > 0
+    assert (result["connections"], result["duplicates"]) == (2, 0)
+    assert bench_databases(server) == []
+
+
+def test_a_database_that_does_not_answer_is_one_sentence() -> None:
+    run = bench("drain", database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    assert run.returncode == 1
+    assert run.stderr.startswith("CommandError: DATABASE_URL does not serve for a benchmark:")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_load_that_would_leave_this_machine_is_refused() -> None:
+    run = bench("drain", "--source-ips", "127.0.0.2,192.0.2.1")
+    assert run.returncode != 0
+    assert "only loopback addresses" in run.stderr
+
+
+def test_list_names_scenarios_and_sets() -> None:
+    run = bench("list")
+    assert run.returncode == 0
+    assert [line.split()[0] for line in run.stdout.splitlines()] == ["drain", "accept", "end_to_end", *SETS]
+
+
+def test_each_message_has_content_of_its_own_and_the_size_asked_for() -> None:
+    letters = [letter(number, 2048) for number in range(50)]
+    assert len({one.body_text for one in letters}) == len({one.body_html for one in letters}) == 50
+    for one in letters:
+        assert abs(len(one.body_text or "") + len(one.body_html or "") - 2048) < 64
+    assert letter(7, 2048) == letters[7]
+
+
+def test_arrivals_tell_missing_and_doubled_mail() -> None:
+    arrivals = Arrivals(array("d", [1.0, 1.5, 2.25, 4.0]), array("q", [0, 2, 2, -1]), cpu_us=1.0)
+    assert arrivals.missing(4) == 2
+    assert arrivals.duplicates == 1
+    assert arrivals.first_time()[2] == 1.5
+    assert arrivals.by_second() == [2, 1, 0, 1]
+
+
+def test_a_plan_survives_its_way_to_the_run() -> None:
+    for plans in SETS.values():
+        for plan in plans.values():
+            assert Plan.of(json.loads(json.dumps(plan.as_record()))) == plan
