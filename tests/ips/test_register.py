@@ -1,9 +1,11 @@
 """What a host says of itself, and that it never forgets an address."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
@@ -113,3 +115,9 @@ def test_a_queue_of_its_own_keeps_its_addresses(host: Server) -> None:
     SourceIp.objects.filter(address="192.0.2.3").update(queue=apart)
     register_host(timezone.now())
     assert queue_names() == ["transactional", "distributional", "apart", None]
+
+
+def test_only_the_senders_say_which_addresses_their_host_has() -> None:
+    """Another process, in a container of its own but with the same settings, would take the addresses over."""
+    commands = Path(settings.BASE_DIR).glob("*/management/commands/run_*.py")
+    assert {path.name for path in commands if "register_host" in path.read_text()} == {"run_senders.py"}

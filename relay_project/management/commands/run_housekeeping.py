@@ -10,10 +10,8 @@ from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from ips.register import register_host
 from projects.setup import ensure_instance
 from queues.setup import ensure_queues
 from relay_project import jobs
@@ -37,7 +35,6 @@ class Command(BaseCommand):
             migrate_if_needed()
             ensure_queues()
             ensure_instance()
-            register_host(timezone.now())
             jobs.forget_stalled()
             with serve_probes("housekeeping"):
                 asyncio.run(_serve())
