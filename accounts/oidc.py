@@ -43,6 +43,7 @@ from accounts.sign_in import begin_session, safe_next
 
 BACKEND = "accounts.oidc.Backend"
 ID_TOKEN = "oidc_id_token"  # noqa: S105 — the session's key for the token that logout hands back as a hint
+ROUND_TRIP_SECONDS = 3600  # a session that only waits for the provider's answer: a person who looks for their password
 FRESH_ID_TOKEN = "oidc.id_token"  # noqa: S105 — where it waits in request.META until the sign-in has succeeded
 
 log = structlog.get_logger(__name__)
@@ -227,6 +228,8 @@ class StartView(GuardedView, OIDCAuthenticationRequestView):  # type: ignore[mis
         """Redirect to the provider; where to go afterwards waits in the session."""
         response: HttpResponseRedirect = super().get(request)
         request.session["oidc_login_next"] = safe_next(request, request.GET.get("next"))
+        if not request.user.is_authenticated:  # anybody can have such sessions made; they must not stay for weeks
+            request.session.set_expiry(ROUND_TRIP_SECONDS)
         endpoint = self.OIDC_OP_AUTH_ENDPOINT
         if "?" in endpoint:  # the base appends with "?" whatever the endpoint already has (RFC 6749 §3.1)
             return HttpResponseRedirect(response.url.replace(f"{endpoint}?", f"{endpoint}&", 1))

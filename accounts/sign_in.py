@@ -157,6 +157,7 @@ def begin_session(request: HttpRequest, user: User, how: str, backend: str = LOC
         auth.login(request, user, backend=backend)
         if before is not None and request.session.session_key == before:
             request.session.cycle_key()  # Django keeps the key of a person who was signed in already
+        request.session.set_expiry(None)  # not the short one of a session that waited for a provider
 
 
 def safe_next(request: HttpRequest, target: str | None) -> str:

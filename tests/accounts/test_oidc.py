@@ -413,6 +413,17 @@ def test_the_first_oidc_user_is_staff_when_the_setting_says_so_and_the_log_tells
     assert "OIDC_FIRST_USER_IS_STAFF" in entry.detail["reason"]
 
 
+def test_a_sign_in_that_nobody_finishes_leaves_a_session_for_an_hour_only(
+    client: Client, forged: ForgedProvider, settings: Any
+) -> None:
+    """Anybody may begin one, without an account: for two weeks each would fill the table."""
+    begin(client)
+    assert client.session.get_expiry_age() <= 3600
+    sign_in(client, forged)
+    assert is_signed_in(client)
+    assert client.session.get_expiry_age() == settings.SESSION_COOKIE_AGE
+
+
 def test_signing_in_again_changes_the_session_key(client: Client, forged: ForgedProvider) -> None:
     sign_in(client, forged)
     before = client.session.session_key
