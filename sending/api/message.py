@@ -27,6 +27,7 @@ MAX_ATTACHMENTS = 10
 MAX_ATTACHMENT = 10_485_760  # characters of base64
 MAX_FILE_NAME = 255  # characters, what file systems hold
 MAX_HEADERS = 200  # our own: no mail client writes a tenth of it
+MAX_HEADERS_SIZE = 262_144  # characters of all of them, our own: folding thirteen million took five seconds
 MAX_HEADER_VALUE = 65_536  # characters, our own: receiving servers cut or refuse a header far below
 
 MULTIPLE = "Multiple email addresses are not allowed."
@@ -207,6 +208,8 @@ def _read_headers(body: _Body) -> tuple[tuple[str, str], ...]:
         body.note("headers", f"This collection should contain {MAX_HEADERS} elements or less.")
     else:
         wrong = [message for name, text in value.items() if (message := _header_violation(name, text))]
+        if not wrong and sum(len(name) + len(text) for name, text in value.items()) > MAX_HEADERS_SIZE:
+            wrong.append(f"This collection is too large. It should have {MAX_HEADERS_SIZE} characters or less.")
         for message in wrong:
             body.note("headers", message)
         return () if wrong else tuple(value.items())

@@ -203,6 +203,13 @@ def test_headers_keep_their_order_and_spelling():
     assert request(headers=headers).headers == tuple(headers.items())
 
 
+def test_headers_have_a_size_together():
+    """Two hundred headers of 64 KB each took five seconds to fold, for each request."""
+    message = "This collection is too large. It should have 262144 characters or less."
+    assert wrong(headers={f"X-{number}": "a " * 32_768 for number in range(5)}) == [("headers", message)]
+    assert wrong(headers={f"X-{number}": "a " * 32_768 for number in range(3)}) == []
+
+
 @pytest.mark.parametrize("empty", [None, {}, [], ...])
 def test_no_headers(empty):
     assert request(headers=empty).headers == ()
