@@ -173,7 +173,7 @@ def subject_of(term: str) -> int | None:
     """The id that a search term names: digits, or a UUID that carries one."""
     term = term.strip()
     if term.isascii() and term.isdigit():
-        return int(term) if 0 < int(term[:20]) <= MAX_ID else None
+        return int(term) if len(term) <= 20 and 0 < int(term) <= MAX_ID else None
     try:
         return id_of_uuid(uuid.UUID(term))
     except ValueError:
