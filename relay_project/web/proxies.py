@@ -53,14 +53,19 @@ def is_trusted(address: Address, trusted: Iterable[Network]) -> bool:
 
 
 def read_address(text: str) -> Address | None:
-    """An address with or without a port, an IPv4-mapped one as IPv4; None for anything else."""
+    """An address with or without a port, an IPv4-mapped one as IPv4; None for anything else.
+
+    The zone of a link-local one (fe80::1%eth0) is left out: it means something on one host only, and inet takes none.
+    """
     text = text.strip()
     match = _WITH_PORT.fullmatch(text)
     try:
         address = ipaddress.ip_address((match[1] or match[2]) if match else text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return address
 
 
 def _believe_scheme(request: HttpRequest) -> None:
