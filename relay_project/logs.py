@@ -2,6 +2,7 @@
 
 import logging.config
 import re
+import sys
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,8 +14,22 @@ _BROKEN_LINE = re.compile(r"[\n\u2028\u2029]")
 _MANY_LINES = frozenset({"exception", "stack"})  # keys whose values are our own tracebacks
 
 
+class StandardError(logging.StreamHandler[Any]):
+    """Writes to what sys.stderr is at the moment, not to what it was when logging was set up."""
+
+    @property
+    def stream(self) -> Any:
+        """The present standard error."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: Any) -> None:
+        """There is nothing to keep."""
+
+
 def configure(options: dict[str, Any]) -> None:
-    """Set up structlog and the standard library's loggers (Django's LOGGING_CONFIG); options: level, human."""
+    """Set up structlog and the standard library's loggers (Django's LOGGING_CONFIG); options: level, human and, where loggers
+    are to follow a later change, cache=False."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -36,7 +51,7 @@ def configure(options: dict[str, Any]) -> None:
                     "foreign_pre_chain": [*shared, structlog.stdlib.ExtraAdder(), _without_request],
                 }
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "handlers": {"stderr": {"()": StandardError, "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": options["level"]},
             "loggers": {
                 "django.server": {"handlers": ["stderr"], "propagate": False},
@@ -58,7 +73,7 @@ def configure(options: dict[str, Any]) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=options.get("cache", True),
     )
 
 

@@ -269,6 +269,6 @@ PROCRASTINATE_IMPORT_PATHS = ["relay_project.jobs"]
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
 
 LOGGING_CONFIG = "relay_project.logs.configure"
-LOGGING: dict[str, Any] = {"level": LOG_LEVEL, "human": sys.stderr.isatty()}
+LOGGING: dict[str, Any] = {"level": LOG_LEVEL, "human": sys.stderr.isatty(), "cache": True}
 
 SILENCED_SYSTEM_CHECKS = ["security.W003"]
