@@ -28,8 +28,10 @@ class StandardError(logging.StreamHandler[Any]):
 
 
 def configure(options: dict[str, Any]) -> None:
-    """Set up structlog and the standard library's loggers (Django's LOGGING_CONFIG); options: level, human and, where loggers
-    are to follow a later change, cache=False."""
+    """Set up structlog and the standard library's loggers (Django's LOGGING_CONFIG).
+
+    Options: level; human; cache, which makes loggers quick and deaf to a later change.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -73,7 +75,7 @@ def configure(options: dict[str, Any]) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=options.get("cache", True),
+        cache_logger_on_first_use=options.get("cache", False),
     )
 
 
