@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from projects.models import Domain
+from projects.models.domain import MAY_SEND
 from relay_project import jobs
 from relay_project.db.ids import MAX_ID, hours_after
 from sending.models import Phase, RecipientStatus, Send
@@ -21,6 +23,7 @@ IN_THE_PAST = "You cannot schedule a retry in the past"
 TOO_FAR = "You cannot schedule a retry more than 30 days ahead"
 NONE_FAILED = "No failed recipients to retry"
 NONE_MATCHES = "No matching failed recipients found for the provided IDs"
+MAY_NOT_SEND = "Domain {} is not allowed to send emails (status: {})"  # as accept() says it
 
 
 class RetryRefused(ValueError):
@@ -32,17 +35,25 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
 
     While anything of the send still waits, that is due now, the other inputs are ignored and the answer is 0. Otherwise
     every failed recipient (of `recipient_ids`, when given) waits from `send_after` (Unix seconds) or now on with its tries
-    counted from 0. Raises RetryRefused.
+    counted from 0, if their domain may send: one that staff suspended sends nothing again. Raises RetryRefused.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         if _lock_waiting(cursor, send):
             retried, is_due = 0, _hurry(cursor, send, now) > 0
         else:
+            _check_domain(send)
             due_at = _due_at(send_after, now)
             retried, is_due = _revive(cursor, send, due_at, recipient_ids, now), due_at <= now
         if is_due:
             jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(send.queue_id))
     return retried
+
+
+def _check_domain(send: Send) -> None:
+    """What accept() asks of the sender's domain; mail of one that was deleted goes on its way."""
+    domain = Domain.objects.filter(pk=send.domain_id).first()
+    if domain is not None and domain.status not in MAY_SEND:
+        raise RetryRefused(MAY_NOT_SEND.format(domain.domain, domain.status))
 
 
 def _due_at(send_after: int | None, now: datetime) -> datetime:

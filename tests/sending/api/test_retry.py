@@ -48,6 +48,22 @@ def test_failed_recipients_wait_anew(failed, woken, django_capture_on_commit_cal
     assert woken == [jobs.drain_queue(failed.queue_id)]
 
 
+@pytest.mark.parametrize("status", ["suspended", "pending"])
+def test_a_domain_that_may_not_send_tries_nothing_again(api, domain, failed, status):
+    """Staff suspend a domain to stop its mail; its owner brought back what had failed by trying again."""
+    domain.status = status
+    domain.save()
+    response = api.post(f"/sends/{failed.pk}/retry")
+    assert response.status_code == 400
+    assert response.json()["message"] == f"Domain shop.example.test is not allowed to send emails (status: {status})"
+    assert not Waiting.objects.filter(send_id=failed.pk).exists()
+
+
+def test_mail_of_a_deleted_domain_is_still_tried_again(domain, failed):
+    type(domain).objects.filter(pk=domain.pk).delete()
+    assert retry(failed, NOW) == 2
+
+
 def test_the_ledger_stays_true(failed):
     retry(failed, datetime.now(UTC))
     assert read_ledger().is_good
