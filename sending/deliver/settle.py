@@ -3,7 +3,7 @@
 Fenced by the attempt id: only the attempt that holds a waiting row may move it. A late result (its lease ran out and the
 row went on) is recorded all the same, and a late 250 makes the recipient accepted and ends its wait, even in mid-flight,
 unless a report says otherwise. Settling the same results again (a commit whose answer got lost) changes nothing.
-All transactions lock in one order: waiting rows by id, recipients by id, suppressions sorted.
+All transactions lock in one order: waiting rows by id, attempts by id, recipients by id, suppressions sorted.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -52,11 +52,13 @@ class _Line:
 
 def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
     """Write what a batch of attempts brought, in one transaction."""
+    outcomes = sorted(outcomes, key=lambda outcome: outcome.job.attempt_id)
     with transaction.atomic(), connection.cursor() as cursor:
         holders = _lock(cursor, [r.target.row.recipient_id for o in outcomes for r in o.recipients])
         lines = [_line(outcome, recipient, holders, now) for outcome in outcomes for recipient in outcome.recipients]
-        _forget(cursor, {line.attempt.job.attempt_id for line in lines if not line.is_holder}, now)
         _write_attempts(cursor, outcomes, lines)
+        _forget(cursor, {line.attempt.job.attempt_id for line in lines if not line.is_holder}, now)
+        _write_lines(cursor, lines)
         changing = _changing(lines)
         changed = _write_recipients(cursor, changing)
         _write_waiting(cursor, changing, changed)
@@ -110,6 +112,9 @@ def _write_attempts(cursor: CursorWrapper, outcomes: Sequence[AttemptOutcome], l
               duration_ms = EXCLUDED.duration_ms""",
         [_as_json(_attempt_row(o, attempt_status(statuses[o.job.attempt_id])) for o in outcomes)],
     )
+
+
+def _write_lines(cursor: CursorWrapper, lines: Sequence[_Line]) -> None:
     cursor.execute(
         """INSERT INTO sending_attemptrecipient (attempt_id, send_id, recipient_id, recipient_status, smtp_code,
                   smtp_enhanced_code, smtp_message, category, rule, is_suppressed)

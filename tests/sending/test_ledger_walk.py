@@ -122,7 +122,7 @@ def check(walk: Walk) -> None:
     assert not Waiting.objects.filter(tries__lt=0).exists()
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [118, 128])  # with many results that come late
 def test_the_ledger_is_good_at_every_step_of_a_random_walk(scene: Scene, seed: int) -> None:
     walk = Walk(scene, random.Random(seed))
     for _ in range(STEPS):
