@@ -5,7 +5,7 @@ flight: only settle, give-back and the sweeper move that. No event: nothing has 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -15,9 +15,8 @@ from projects.models import Domain
 from projects.models.domain import MAY_SEND
 from relay_project import jobs
 from relay_project.db.ids import MAX_ID, hours_after
+from sending.accept.rules import MAX_AHEAD
 from sending.models import Phase, RecipientStatus, Send
-
-MAX_AHEAD = timedelta(days=30)  # partitions of what waits may not be dropped; scheduled mail lies no further ahead
 
 IN_THE_PAST = "You cannot schedule a retry in the past"
 TOO_FAR = "You cannot schedule a retry more than 30 days ahead"

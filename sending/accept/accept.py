@@ -66,6 +66,7 @@ def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime
             if replay is not None:
                 outcomes[position] = replay
             else:
+                rules.check_schedule(request, now)
                 checked[position] = _check(project, request, known)
         except Refused as refusal:
             outcomes[position] = refusal

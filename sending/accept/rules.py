@@ -1,5 +1,7 @@
 """What a request must satisfy before anything is written. Each rule raises Refused with the contract's text."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 
 from projects.models import Domain, Project
@@ -11,6 +13,7 @@ from sending.accept.request import Refused, RequestedRecipient, SendRequest
 
 MEBIBYTE = 1024 * 1024
 MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 5322 §2.1.1 has it for a line
+MAX_AHEAD = timedelta(days=30)  # a partition that something waiting refers to is not dropped; mail lies no further ahead
 _BY_NAME = Lookup(Domain, "t.project_id = %s AND t.domain = %s")
 
 
@@ -50,6 +53,12 @@ def check_size(size: int) -> int:
         limit = settings.MAX_MESSAGE_BYTES // MEBIBYTE
         raise Refused(f"Email size exceeds the maximum allowed size of {limit}MB.")
     return size
+
+
+def check_schedule(request: SendRequest, now: datetime) -> None:
+    """A send time that is not too far ahead; one in the past means now."""
+    if request.send_after is not None and request.send_after > now + MAX_AHEAD:
+        raise Refused("A mail cannot be scheduled more than 30 days ahead.", status=422, field="send_after")
 
 
 def check_key(request: SendRequest) -> None:

@@ -80,6 +80,8 @@ def test_a_mail_for_later_waits_apart_and_is_dated_for_then(scene: Scene) -> Non
     assert Send.objects.get().message_date == then.replace(microsecond=0), "mail dated earlier scores as spam"
     past = scene.send("ann@one.example", send_after=later(hours=-2))
     assert scene.waiting(past)[0].phase == Phase.DUE
+    with pytest.raises(Refused, match="more than 30 days ahead"):
+        scene.send("ann@one.example", send_after=later(days=31))
 
 
 def test_an_address_that_is_named_twice_is_one_recipient(scene: Scene) -> None:
