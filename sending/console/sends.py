@@ -1,4 +1,4 @@
-"""Sends: the list with its filters, and one send with its journey, its preview and its bytes."""
+"""Sends: the list with its filters, and one send with its journey, its preview, its bytes, and trying it again."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,18 +6,23 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.contrib import messages
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from projects.console.page import Place, project_page, render_place
 from projects.scopes import Scope
 from relay_project.db.ids import MAX_ID, id_of_uuid
 from relay_project.mail.text import clean
+from relay_project.web.fragments import wants_fragment
 from sending.console.preview import html_document, mail_file
+from sending.console.retrying import RetryForm, failed_of, hurry, may_hurry
 from sending.content import find_send, raw_message, stored_message
-from sending.journey import read_journey
+from sending.journey import read_journey, recipients_of
 from sending.models import RecipientStatus, Send
+from sending.retry import RetryRefused
 from sending.search import SendFilter, counted_statuses, find_sends, recipients_by_send
 
 PAGE = 25  # sends a page
@@ -143,22 +148,74 @@ def _send_or_404(place: Place, send_uuid: uuid.UUID) -> Send:
 @project_page(Scope.SENDS_READ)
 def one_send(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """Recipients and the whole journey; refreshes itself while something is about to happen."""
-    now = datetime.now(UTC)
-    send = _send_or_404(place, send_uuid)
+    return _show_send(request, place, _send_or_404(place, send_uuid), datetime.now(UTC))
+
+
+def _show_send(
+    request: HttpRequest, place: Place, send: Send, now: datetime, retry_form: RetryForm | None = None
+) -> HttpResponse:
+    """`retry_form`: one that was refused, to be put right."""
     journey = read_journey(send, now)
     soon = journey.next_at is None or journey.next_at < now + LIVE_WITHIN
+    recipients = [story.recipient for story in journey.recipients]
+    may_retry = place.may(Scope.SENDS_SEND)
+    failed = failed_of(recipients) if may_retry else []
     context = {
         "send": send,
         "message_id": f"{send.uuid}@{send.from_address.rpartition('@')[2]}",
         "journey": journey,
         "attempts": {story.attempt.pk: story for story in journey.attempts},
         "last_attempt_id": journey.attempts[-1].attempt.pk if journey.attempts else None,
-        "statuses": counted_statuses(story.recipient for story in journey.recipients),
+        "statuses": counted_statuses(recipients),
         "is_live": not journey.is_final and soon,
         "is_scheduled": send.message_date > journey.accepted_at + timedelta(minutes=1),
+        "may_hurry": may_retry and not journey.is_final and may_hurry(send),
+        "retry_form": retry_form or (RetryForm(failed) if failed else None),
+        "is_part": wants_fragment(request),
         "tab": "overview",
     }
-    return render_place(request, place, "sending/send.html", context, section="sends", fragment="sending/_journey.html")
+    status = 400 if retry_form else 200
+    fragment = "sending/_journey.html"
+    return render_place(request, place, "sending/send.html", context, section="sends", fragment=fragment, status=status)
+
+
+@require_POST
+@project_page(Scope.SENDS_READ, write=Scope.SENDS_SEND)
+def try_now(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """What waits for a time is due now."""
+    send = _send_or_404(place, send_uuid)
+    try:
+        told = hurry(send, datetime.now(UTC))
+    except RetryRefused:  # the last one that waited became final in this moment
+        told = ""
+    if told:
+        messages.success(request, told)
+    else:
+        messages.info(request, "Nothing of this send waits for a later time any more.")
+    return redirect("console-send", place.project.pk, send.uuid)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Scope.SENDS_READ, write=Scope.SENDS_SEND)
+def retry_failed(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
+    """Recipients that were given up wait anew; a form that cannot be is shown again, and its address leads back."""
+    send, now = _send_or_404(place, send_uuid), datetime.now(UTC)
+    if request.method != "POST":
+        return redirect("console-send", place.project.pk, send.uuid)
+    failed = failed_of(recipients_of(send.pk))
+    if not failed:
+        messages.info(request, "No recipient of this send is left to retry.")
+        return redirect("console-send", place.project.pk, send.uuid)
+    form = RetryForm(failed, request.POST)
+    try:
+        told = form.revive(send, now) if form.is_valid() else ""
+    except RetryRefused as refused:  # the domain may not send, or somebody else was faster
+        messages.error(request, f"{refused}.")
+        return redirect("console-send", place.project.pk, send.uuid)
+    if form.errors:
+        return _show_send(request, place, send, now, form)
+    messages.success(request, told)
+    return redirect("console-send", place.project.pk, send.uuid)
 
 
 @require_safe

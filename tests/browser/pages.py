@@ -7,6 +7,7 @@ PAGES = (
     "{shop}/sends?status=complained&to_text=nobody",
     "{empty}/sends",
     "{send}",
+    "{given_up}",
     "{send}/preview",
     "{send}/raw",
     "{shop}/domains",

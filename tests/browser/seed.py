@@ -77,6 +77,7 @@ class Seeded:
     domain: Domain
     pending: Domain
     send: Send
+    given_up: Send
     message: SandboxMessage
 
 
@@ -104,8 +105,9 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     for number in range(sends):
         maker.plain_send(number, random_numbers, days)
     send = maker.telling_send()
+    given_up = maker.given_up_send()
     message = maker.sandbox_mail()
-    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, message)
+    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message)
 
 
 def _make_past_partitions(now: datetime, past: int) -> None:
@@ -319,6 +321,27 @@ class Maker:
             tries=1,
             source_ip_id=self.source.pk,
         )
+        return send
+
+    def given_up_send(self) -> Send:
+        """One that two of its three recipients never got."""
+        at = self.now - timedelta(hours=32)
+        send = self.send(at, "The catalogue for spring", "post@shop.example")
+        self.recipient(send, at, 0, "anna.lindqvist@example.net", "accepted")
+        people = [self.recipient(send, at, n, f"{PEOPLE[n]}@university.example", "failed") for n in (1, 2)]
+        last = self.attempt(
+            send,
+            self.now - timedelta(minutes=55),
+            "university.example",
+            7,
+            "deferred",
+            None,
+            TIMEOUT,
+            30_003,
+            error="no connection to 198.51.100.77 port 25 within 30 s",
+        )
+        for recipient in people:
+            self.result(last, send, recipient, "failed", 0, None, "", "infrastructure", "network-connect")
         return send
 
     def attempt(

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from accounts.sign_in import make_link
 from projects.models import ApiKey, Domain, Project
+from sending.models import Phase, Recipient, Waiting
 from tests.browser.conftest import House, Visitor
 from tests.browser.seed import PASSWORD
 
@@ -19,7 +20,7 @@ Visitors = Callable[..., Visitor]
 
 def test_signing_in_leads_to_a_project(visitors: Visitors, house: House) -> None:
     page = visitors(None).page
-    page.goto(house.address("/console/"))
+    page.goto(house.address("/"))  # what one types by hand
     page.get_by_label("Login").fill("alice@shop.example")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
@@ -69,6 +70,54 @@ def test_a_send_shows_who_waits_and_what_was_said(visitors: Visitors, house: Hou
     page.get_by_text("Try 1 for example.net").click()
     talk = page.get_by_role("region", name="SMTP conversation with mx1.example.net").first
     expect(talk).to_contain_text("451 4.7.1 Greylisted, please try again later")
+
+
+def test_what_waits_is_tried_now(visitors: Visitors, house: House) -> None:
+    visitor = visitors(house.rows.alice, 390, "dark")
+    page = visitor.page
+    visitor.visit("{send}")
+    waiting = Waiting.objects.filter(send_id=house.rows.send.pk)
+    before = waiting.values().get()
+    try:
+        page.get_by_role("button", name="Try now").click()
+        expect(page.get_by_role("status").first).to_contain_text("What waited is due now")
+        expect(page.get_by_role("button", name="Try now")).to_have_count(0)
+        assert waiting.get().phase == Phase.DUE
+    finally:
+        waiting.update(**before)
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_failed_recipients_are_chosen_and_retried(visitors: Visitors, house: House, script: bool) -> None:
+    visitor = visitors(house.rows.alice, script=script)
+    page, send = visitor.page, house.rows.given_up
+    visitor.visit("{given_up}")
+    try:
+        page.get_by_text("Retry what failed").click()
+        page.get_by_label("b.okafor@university.example").uncheck()
+        page.get_by_label("Not before").fill("2020-01-01T00:00")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.locator(".errorlist")).to_contain_text("This time is past")
+        expect(page.get_by_label("b.okafor@university.example")).not_to_be_checked()
+        visitor.complaints.clear()  # the browser reports the 400
+        page.get_by_label("Not before").fill("")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("status").first).to_contain_text("1 recipient will be tried again now")
+        expect(page.locator(".recipients li", has_text="chiara")).to_contain_text(
+            "Try 1 of 7 follows as soon as a sender has room"
+        )
+        assert list(
+            Recipient.objects.filter(send_id=send.pk).order_by("position").values_list("status", flat=True)
+        ) == [
+            "accepted",
+            "failed",
+            "queued",
+        ]
+    finally:
+        Waiting.objects.filter(send_id=send.pk).delete()
+        Recipient.objects.filter(send_id=send.pk, status="queued").update(status="failed")
+    assert visitor.complaints == []
 
 
 def test_the_preview_runs_nothing_of_the_mail(visitors: Visitors, house: House) -> None:
