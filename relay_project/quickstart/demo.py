@@ -45,7 +45,7 @@ def make_instance(now: datetime) -> None:
 
 def make_demo(home: Home, now: datetime) -> Demo:
     """Have a staff person, a project of theirs, a domain verified by DNS, and an API key; raises QuickstartError."""
-    user, _ = User.objects.get_or_create(login=LOGIN, defaults={"email": LOGIN, "name": "You", "is_staff": True})
+    user = User.objects.filter(login=LOGIN).first() or _make_person()
     member = Membership.objects.filter(user=user, project__name=PROJECT_NAME).select_related("project").first()
     project = member.project if member else _make_project(user)
     return Demo(project, _verified_domain(project, now), user, _api_key(home, project))
@@ -54,6 +54,13 @@ def make_demo(home: Home, now: datetime) -> Demo:
 def sign_in_link(demo: Demo, base_url: str, now: datetime) -> str:
     """Return a link that signs the demo's person in once."""
     return base_url + make_link(demo.user, now, minutes=LINK_MINUTES)
+
+
+def _make_person() -> User:
+    user = User(login=LOGIN, email=LOGIN, name="Demo person", is_staff=True)
+    user.set_unusable_password()  # comes by a link, and may choose a password then without knowing an old one
+    user.save()
+    return user
 
 
 def _make_project(user: User) -> Project:
