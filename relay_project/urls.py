@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from projects.console.urls import inside as console_inside
 from projects.console.urls import outside as console_outside
@@ -10,6 +11,7 @@ from relay_project.web.liveness import alive
 from sending.console.urls import urlpatterns as console_mail
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="console-start")),
     path("", include("accounts.urls")),  # before the admin, whose own sign-in pages it replaces
     path("console/", include(console_outside)),
     path("console/<int:project_id>", include([*console_inside, *console_mail])),
