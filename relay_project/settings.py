@@ -75,6 +75,9 @@ SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INS
 SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")
 SANDBOX_DNS = read_endpoint(env, "SANDBOX_DNS", default="127.0.0.1:5354")
 SANDBOX_INTERNET = read_switch(env, "SANDBOX_INTERNET", default=False)  # the sandbox stands in for the whole internet
+# Whether an MX may lead to loopback and private addresses: for an intranet whose own DNS names them, and where another
+# port than SMTP's says that this is not the internet.
+PRIVATE_MX = read_switch(env, "PRIVATE_MX", default=SANDBOX_INTERNET or OUTGOING_SMTP_PORT != 25)
 # domain → host:port that its mail goes to instead of asking DNS; the simulator domain always goes to the sandbox.
 SMTP_ROUTES = {SIMULATOR_DOMAIN: "{}:{}".format(*SANDBOX_SMTP), **read_routes(env, "SMTP_ROUTES")}
 SOURCE_IPS = read_source_ips(env, "SOURCE_IPS")  # empty: the host's public addresses; "public=bind" behind NAT

@@ -65,7 +65,10 @@ class Engine:
     registration: Registration
     router: Router = field(
         default_factory=lambda: Router(
-            Resolver(settings.DNS_RESOLVERS or None), settings.OUTGOING_SMTP_PORT, settings.SMTP_ROUTES
+            Resolver(settings.DNS_RESOLVERS or None),
+            settings.OUTGOING_SMTP_PORT,
+            settings.SMTP_ROUTES,
+            allow_private=settings.PRIVATE_MX,
         )
     )
     pool: Pool = field(default_factory=lambda: Pool(settings.SITE_CONNECTIONS))

@@ -13,6 +13,8 @@ from typing import Any
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
+from projects.models import Domain
+from projects.models.domain import MAY_SEND
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer
 from sending.content import StoredMessage, signers_for
@@ -50,6 +52,7 @@ class Job:
     signature: bytes | None  # of an earlier attempt, to be reused
     claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
     trouble: str = ""  # why there is nothing to send
+    stopped: str = ""  # the From domain's status, where that forbids sending
 
     @property
     def tries(self) -> int:
@@ -67,20 +70,30 @@ class Job:
         return self.targets[0].row.size_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A From domain's signers, and its status where that forbids sending (else empty)."""
+
+    signers: tuple[Signer, ...]
+    stopped: str
+
+
 @dataclass(slots=True)
 class KeyCache:
     """Signers by (domain, instance domain), for a few seconds."""
 
-    kept: dict[tuple[int, str], tuple[float, tuple[Signer, ...]]] = field(default_factory=dict)
+    kept: dict[tuple[int, str], tuple[float, Signing]] = field(default_factory=dict)
 
-    def signers(self, domain_id: int, instance_domain: str) -> tuple[Signer, ...]:
-        """The signers of a From domain; read anew when older than KEY_SECONDS."""
+    def signing(self, domain_id: int, instance_domain: str) -> Signing:
+        """What signs for a From domain; read anew when older than KEY_SECONDS."""
         key, clock = (domain_id, instance_domain), time.monotonic()
         found = self.kept.get(key)
         if found is None or clock - found[0] > KEY_SECONDS:
             if len(self.kept) > 10_000:
                 self.kept.clear()
-            found = self.kept[key] = (clock, tuple(signers_for(domain_id, instance_domain)))
+            status = Domain.objects.filter(pk=domain_id).values_list("status", flat=True).first()
+            stopped = status if status is not None and status not in MAY_SEND else ""
+            found = self.kept[key] = (clock, Signing(tuple(signers_for(domain_id, instance_domain)), stopped))
         return found[1]
 
 
@@ -178,6 +191,7 @@ def _job(
     if send is None or any(row.recipient_id not in addresses for row in rows):
         return broken_job(rows, claimed_at, "the stored message is gone")
     instance_domain = str(send[9])
+    signing = keys.signing(send[2], instance_domain)
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -191,7 +205,8 @@ def _job(
             for address in [addresses[row.recipient_id]]
         ),
         stored=_stored(send, people),
-        signers=keys.signers(send[2], instance_domain),
+        signers=signing.signers,
+        stopped=signing.stopped,
         instance_domain=instance_domain,
         signature=bytes(send[15]) if send[15] is not None else None,
         claimed_at=claimed_at,

@@ -57,6 +57,7 @@ class GiveBack:
 
 # Decided by us without a conversation, as the rule's name says.
 SUPPRESSED = Verdict(Outcome.BOUNCED, Category.RECIPIENT, suppress=False, rule="suppressed-since-accept")
+DOMAIN_STOPPED = Verdict(Outcome.DEFERRED, Category.INFRASTRUCTURE, suppress=False, rule="domain-may-not-send")
 DOMAIN_REMOVED = Verdict(Outcome.BOUNCED, Category.INFRASTRUCTURE, suppress=False, rule="domain-removed-since-accept")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from relay_project.mail.mx import order_hosts, site_of
 from relay_project.mail.reply import FailureKind, NetworkFailure
+from relay_project.net.addresses import AddressKind, kind_of
 from relay_project.net.conversation import Endpoint
 from relay_project.net.dns_answer import NameNotFound, ResolverFailure
 from relay_project.net.resolver import Resolver
@@ -25,6 +26,7 @@ class Route:
     site: str
     hosts: tuple[str, ...]
     port: int
+    is_fixed: bool = False  # the operator named it; what DNS names is in strangers' hands
 
 
 class Unroutable(ConnectionError):
@@ -37,19 +39,24 @@ class Unroutable(ConnectionError):
 
 @dataclass(slots=True)
 class Router:
-    """Finds routes; its resolver caches."""
+    """Finds routes; its resolver caches.
+
+    Whoever owns a recipient's domain chooses its MX: without `allow_private` only public addresses are dialled, or
+    anybody could have us talk to this machine's own mail server, which trusts us, and to our neighbours.
+    """
 
     resolver: Resolver
     port: int
     routes: Mapping[str, str] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    allow_private: bool = False
 
     async def route(self, domain: str) -> Route:
         """The domain's route; raises Unroutable."""
         fixed = self.routes.get(domain) or self.routes.get(ANY_DOMAIN)
         if fixed is not None:
             host, _, port = fixed.rpartition(":")
-            return Route(site=host, hosts=(host.strip("[]"),), port=int(port))
+            return Route(site=host, hosts=(host.strip("[]"),), port=int(port), is_fixed=True)
         try:
             answer = await self.resolver.mx(domain)
         except NameNotFound as error:
@@ -74,6 +81,9 @@ class Router:
                 trouble = str(error)
                 continue
             for address in addresses:
+                if not (route.is_fixed or self.allow_private or kind_of(address) is AddressKind.PUBLIC):
+                    trouble = f"{host} is at {address}, which is not an address on the internet"
+                    continue
                 found = True
                 yield Endpoint(host, address, route.port)
         if not found:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ips.senders import ServedIp
-from relay_project.mail.classify import classify
+from relay_project.mail.classify import Verdict, classify
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
 from relay_project.mail.verp import make_reverse_path
 from relay_project.net.conversation import (
@@ -25,7 +25,14 @@ from relay_project.net.conversation import (
 )
 from relay_project.net.smtp import SmtpConnection
 from sending.deliver.load import Job, Target
-from sending.deliver.outcome import DOMAIN_REMOVED, SUPPRESSED, AttemptOutcome, GiveBack, RecipientOutcome
+from sending.deliver.outcome import (
+    DOMAIN_REMOVED,
+    DOMAIN_STOPPED,
+    SUPPRESSED,
+    AttemptOutcome,
+    GiveBack,
+    RecipientOutcome,
+)
 from sending.deliver.pool import Line, Pool, SlotTimeout
 from sending.deliver.prepare import Prepared, Preparer
 from sending.deliver.route import Route, Router, Unroutable
@@ -85,7 +92,11 @@ class Talk:
         if not self.live:
             return self._outcome([])
         if not self.job.is_signable:
-            return self._domain_removed()
+            return self._undialled(
+                DOMAIN_REMOVED, "the sending domain was removed from the project before this mail left"
+            )
+        if self.job.stopped:
+            return self._undialled(DOMAIN_STOPPED, f"the sending domain may not send (status: {self.job.stopped})")
         try:
             self.route = await self.around.router.route(self.job.domain)
             self.prepared = await self.around.preparer.prepared(self.job)
@@ -93,11 +104,10 @@ class Talk:
         except Unroutable as error:
             return self._all_alike(Stage.ROUTE, None, error.failure)
 
-    def _domain_removed(self) -> AttemptOutcome:
-        """Unsigned mail would fail DMARC at the receiver, and nobody would know why."""
-        text = "the sending domain was removed from the project before this mail could leave"
+    def _undialled(self, verdict: Verdict, text: str) -> AttemptOutcome:
+        """Decided by us: unsigned mail would fail DMARC at the receiver, and a stopped domain's mail waits for its turn."""
         failure = NetworkFailure(FailureKind.PROTOCOL, text)
-        return self._outcome([RecipientOutcome(target, DOMAIN_REMOVED, None, failure) for target in self.live], failure)
+        return self._outcome([RecipientOutcome(target, verdict, None, failure) for target in self.live], failure)
 
     async def _with_slot(self, route: Route) -> AttemptOutcome | GiveBack:
         slots = self.around.pool.site(self.ip.id, route.site)
@@ -190,7 +200,8 @@ class Talk:
                 self.job.send_id, self.job.attempt_id, self.job.instance_domain, self.around.return_path_keys
             ),
             recipients=tuple(target.address for target in self.live),
-            smtputf8=not all(target.address.isascii() for target in self.live),
+            # bodies are encoded, so octets above 127 are UTF-8 in a header: RFC 6531 is needed for those as well
+            smtputf8=self.prepared.eight_bit or not all(target.address.isascii() for target in self.live),
             eight_bit=self.prepared.eight_bit,
         )
         self.connection = connection

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from projects.models import DkimKey, Event
+from projects.models import DkimKey, Domain, Event
 from queues.models import Queue
 from queues.pause import pause, resume
 from relay_project.mail.dkim import txt_value
@@ -328,4 +328,16 @@ def test_a_message_that_cannot_be_read_is_backed_off_alone(world: World) -> None
     eventually(lambda: all(world.statuses(other) == ["accepted"] for other in others))
     eventually(lambda: world.statuses(poison) == ["failed"])
     assert "internal error" in world.attempts(poison)[0].network_error
+    assert world.ledger().is_good
+
+
+def test_mail_of_a_domain_that_was_suspended_waits_for_it_to_be_reinstated(world: World) -> None:
+    accepted = world.send("ann@suspended.example")
+    Domain.objects.filter(pk=world.domain.pk).update(status="suspended")
+    world.start_sender(RETRY_SCHEDULE="1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s")
+    eventually(lambda: world.statuses(accepted) == ["deferred"])
+    assert "suspended" in world.attempts(accepted)[0].network_error
+    assert not world.internet.received
+    Domain.objects.filter(pk=world.domain.pk).update(status="active")
+    eventually(lambda: world.statuses(accepted) == ["accepted"])
     assert world.ledger().is_good
