@@ -12,7 +12,7 @@ from projects.scopes import Scope
 from relay_project.bench.facts import facts, percentiles
 from relay_project.bench.http_load import run_load
 from relay_project.bench.plan import START_SECONDS, BenchError, Plan
-from relay_project.bench.process import Process, cpu_seconds
+from relay_project.bench.process import Meter, Process
 from relay_project.bench.stage import make_stage, read_ledger, server_pid, wait_until
 
 WARM_SECONDS = 1.0  # each worker's first requests import and connect
@@ -29,14 +29,12 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     with Process(["run_web"], {}, folder) as web:
         _await_web(web)
         warm = len(run_load(address, token, plan.body_bytes, plan.connections, WARM_SECONDS))
-        server_before, web_before = cpu_seconds(server_pid()), cpu_seconds(web.pid)
+        meter = Meter.start(web, server_pid())
         seconds = run_load(address, token, plan.body_bytes, plan.connections, plan.seconds)
-        server_cpu, web_cpu = cpu_seconds(server_pid()) - server_before, cpu_seconds(web.pid) - web_before
-        peak = web.peak_bytes()
+        cost = meter.read()
     missing = warm + len(seconds) - read_ledger().sends
     if missing > 0:
         raise BenchError(f"{missing:,} requests were answered 200 and are not in the database.")
-    per_message = 1e6 / len(seconds)
     return {
         "name": plan.scenario,
         "rate": round(len(seconds) / plan.seconds, 1),
@@ -47,9 +45,7 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
         "seconds": plan.seconds,
         "percentiles": percentiles([each * 1000 for each in seconds], "a request, from its first byte to its answer"),
         "sink_cpu_us": None,
-        "web_cpu_us": round(web_cpu * per_message),
-        "postgresql_cpu_us": round(server_cpu * per_message) if server_pid() else None,
-        "web_peak_mib": round(peak / 2**20, 1),
+        **cost.as_record("web", len(seconds)),
         "web_workers": settings.WEB_WORKERS,
         "web_threads": settings.WEB_THREADS,
         **conditions,

@@ -14,7 +14,7 @@ from relay_project.bench.facts import facts, percentiles
 from relay_project.bench.launch import INSTANCE_DOMAIN
 from relay_project.bench.letters import batches
 from relay_project.bench.plan import START_SECONDS, BenchError, Plan
-from relay_project.bench.process import Process, cpu_seconds
+from relay_project.bench.process import Cost, Meter, Process
 from relay_project.bench.receiver import Arrivals, Receiver
 from relay_project.bench.stage import fill, make_stage, read_ledger, server_pid, take, wait_until
 
@@ -28,9 +28,7 @@ class Run:
     arrivals: Arrivals
     senders_started_at: float
     settled_at: float  # the ledger was empty
-    sender_cpu_seconds: float
-    server_cpu_seconds: float
-    sender_peak_bytes: int
+    cost: Cost
 
 
 def drain(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -83,16 +81,15 @@ def _send(plan: Plan, folder: Path, work: Callable[[], None] = lambda: None) -> 
         env = {**receiver.route, "INSTANCE_DOMAIN": INSTANCE_DOMAIN, "SENDER_PROCESSES": str(plan.processes)}
         with Process(["run_senders", "--processes", str(plan.processes)], env, folder) as senders:
             _await_service(plan, senders)
-            server_before, sender_before = cpu_seconds(server_pid()), cpu_seconds(senders.pid)
+            meter = Meter.start(senders, server_pid())
             work()
             _await_arrivals(plan, receiver, senders)
             _await_settled(plan, senders)
             settled_at = time.time()
-            peak, sender_cpu = senders.peak_bytes(), cpu_seconds(senders.pid) - sender_before
-            server_cpu = cpu_seconds(server_pid()) - server_before
+            cost = meter.read()
         arrivals = receiver.arrivals()
     _check(plan, arrivals)
-    return Run(arrivals, senders.started_at, settled_at, sender_cpu, server_cpu, peak)
+    return Run(arrivals, senders.started_at, settled_at, cost)
 
 
 def _await_service(plan: Plan, senders: Process) -> None:
@@ -141,7 +138,6 @@ def _check(plan: Plan, arrivals: Arrivals) -> None:
 def _result(plan: Plan, run: Run) -> dict[str, Any]:
     times, count = run.arrivals.times, len(run.arrivals.times)
     span = max(times) - times[0]
-    per_message = 1e6 / plan.messages
     return {
         "name": plan.scenario,
         "rate": round((count - 1) / span, 1) if span else None,
@@ -152,9 +148,7 @@ def _result(plan: Plan, run: Run) -> dict[str, Any]:
         "duplicates": run.arrivals.duplicates,
         "missing": run.arrivals.missing(plan.messages),
         "sink_cpu_us": run.arrivals.cpu_us,
-        "sender_cpu_us": round(run.sender_cpu_seconds * per_message),
-        "postgresql_cpu_us": round(run.server_cpu_seconds * per_message) if server_pid() else None,
-        "sender_peak_mib": round(run.sender_peak_bytes / 2**20, 1),
+        **run.cost.as_record("sender", plan.messages, run.arrivals.cpu_us * count / 1e6),
     }
 
 

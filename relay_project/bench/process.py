@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,6 +69,62 @@ class Process:
         return max((_peak_bytes(pid) for pid in family(self.pid)), default=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The clocks at the beginning of the measured part."""
+
+    process: Process
+    server_pid: int | None
+    began: float
+    process_cpu: float
+    server_cpu: float
+    own_cpu: float
+    machine_cpu: float
+
+    @classmethod
+    def start(cls, process: Process, server_pid: int | None) -> "Meter":
+        """Read them."""
+        return cls(
+            process,
+            server_pid,
+            time.monotonic(),
+            cpu_seconds(process.pid),
+            cpu_seconds(server_pid),
+            time.process_time(),
+            machine_cpu_seconds(),
+        )
+
+    def read(self) -> "Cost":
+        """What was spent since."""
+        process = cpu_seconds(self.process.pid) - self.process_cpu
+        server = cpu_seconds(self.server_pid) - self.server_cpu if self.server_pid is not None else None
+        others = machine_cpu_seconds() - self.machine_cpu - process - (server or 0.0)
+        others -= time.process_time() - self.own_cpu
+        return Cost(time.monotonic() - self.began, process, server, others, self.process.peak_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU seconds of the measured part; `others` is everything else on the machine, with the sink."""
+
+    seconds: float
+    process: float
+    server: float | None
+    others: float
+    peak_bytes: int
+
+    def as_record(self, name: str, messages: int, sink_seconds: float = 0.0) -> dict[str, float | None]:
+        """For each message, and how many cores something else had meanwhile (unknown with a server of others)."""
+        each = 1e6 / messages
+        busy = None if self.server is None else round(max(self.others - sink_seconds, 0.0) / self.seconds, 2)
+        return {
+            f"{name}_cpu_us": round(self.process * each),
+            "postgresql_cpu_us": None if self.server is None else round(self.server * each),
+            f"{name}_peak_mib": round(self.peak_bytes / 2**20, 1),
+            "cores_busy_elsewhere": busy,
+        }
+
+
 def family(pid: int) -> list[int]:
     """A process and all that descend from it."""
     found = [pid]
@@ -80,6 +137,12 @@ def family(pid: int) -> list[int]:
 def cpu_seconds(pid: int | None) -> float:
     """CPU time of a process, its descendants, and those of them that have ended; 0 for None."""
     return sum(_cpu_seconds(each) for each in family(pid)) if pid is not None else 0.0
+
+
+def machine_cpu_seconds() -> float:
+    """CPU time that all processes of this machine, and its kernel, have spent; proc(5), /proc/stat."""
+    user, nice, system, _idle, _iowait, irq, softirq = _read(Path("/proc/stat")).split()[1:8]
+    return sum(map(int, (user, nice, system, irq, softirq))) / TICKS
 
 
 def _cpu_seconds(pid: int) -> float:

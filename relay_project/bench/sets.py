@@ -6,7 +6,7 @@ QUICK = {
     "drain": Plan("drain"),
     "accept": Plan("accept"),
     "end_to_end": Plan("end_to_end", messages=10_000),
-    "end_to_end-200-a-second": Plan("end_to_end", messages=2_000, pace=200, batch=1),
+    "end_to_end-100-a-second": Plan("end_to_end", messages=1_000, pace=100, batch=1),
 }
 FULL = {
     **QUICK,
@@ -17,6 +17,6 @@ FULL = {
     "drain-100-kb": Plan("drain", messages=5_000, body_bytes=102_400),
     "accept-1-connection": Plan("accept", connections=1),
     "end_to_end-100000": Plan("end_to_end", messages=100_000),
-    "end_to_end-500-a-second": Plan("end_to_end", messages=10_000, pace=500, batch=1),
+    "end_to_end-500-a-second": Plan("end_to_end", messages=10_000, pace=500, batch=10),
 }
 SETS = {"quick": QUICK, "full": FULL}
