@@ -5,3 +5,4 @@ from django.apps import AppConfig
 
 class IpsConfig(AppConfig):
     name = "ips"
+    verbose_name = "IPs"

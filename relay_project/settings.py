@@ -213,6 +213,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = "relay_project.web.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = (

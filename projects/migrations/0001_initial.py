@@ -23,6 +23,9 @@ class Migration(migrations.Migration):
             fields=[
                 ('event_id', models.BigIntegerField(primary_key=True, serialize=False)),
             ],
+            options={
+                'verbose_name_plural': 'event outbox',
+            },
         ),
         migrations.CreateModel(
             name='FeedPosition',

@@ -32,6 +32,9 @@ class EventOutbox(models.Model):
 
     event_id = models.BigIntegerField(primary_key=True)
 
+    class Meta:
+        verbose_name_plural = "event outbox"
+
     def __str__(self) -> str:
         return str(self.event_id)
 

@@ -210,6 +210,7 @@ class Migration(migrations.Migration):
                 ('held_site_id', models.BigIntegerField(blank=True, null=True)),
             ],
             options={
+                'verbose_name_plural': 'waiting',
                 'indexes': [models.Index(condition=models.Q(('phase', 0)), fields=['lane', 'priority', 'project_id', 'due_at', 'recipient_id'], name='waiting_due'), models.Index(condition=models.Q(('attempt_id__isnull', True), ('phase', 1)), fields=['due_at'], name='waiting_later'), models.Index(condition=models.Q(('attempt_id__isnull', False)), fields=['due_at'], name='waiting_in_flight'), models.Index(condition=models.Q(('phase', 2)), fields=['held_site_id', 'project_id', 'due_at'], name='waiting_held'), models.Index(fields=['send_id'], name='waiting_send')],
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('attempt_id__isnull', True), ('lease_until__isnull', True), ('sender_id__isnull', True)), models.Q(('attempt_id__isnull', False), ('lease_until__isnull', False), ('phase', 1), ('sender_id__isnull', False)), _connector='OR'), name='waiting_in_flight_has_lease'), models.CheckConstraint(condition=models.Q(models.Q(('held_site_id__isnull', False), ('phase', 2)), models.Q(models.Q(('phase', 2), _negated=True), ('held_site_id__isnull', True)), _connector='OR'), name='waiting_held_has_site')],
             },

@@ -39,6 +39,7 @@ class Waiting(models.Model):
     held_site_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
+        verbose_name_plural = "waiting"
         indexes = (
             models.Index(
                 fields=("lane", "priority", "project_id", "due_at", "recipient_id"),

@@ -1,5 +1,6 @@
 """Every page of the staff admin: reachable by staff only, read-only, without secrets and without counting."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -166,3 +167,14 @@ def test_spans_and_subjects_of_nonsense_are_harmless() -> None:
         None,
         17,
     ]
+
+
+def test_an_empty_list_asks_nobody_to_make_rows_and_times_are_plain(
+    staff_client: Client, world: dict[type[Model], Model]
+) -> None:
+    empty = staff_client.get("/admin/sending/suppression/?q=nobody@example.com").content.decode()
+    assert "No row is within this search" in empty
+    assert "Create a new item" not in empty
+    people = staff_client.get("/admin/accounts/user/").content.decode()
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", people)
+    assert ".m.<" not in people
