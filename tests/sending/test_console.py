@@ -101,7 +101,13 @@ def test_nonsense_in_the_filters_is_no_error(rows: Seeded, visit: Any, query: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/sandbox/9999999999999999999999", "/domains/9999999999999999999999", "/sends/d792ac29-1b90-456f-98c0-69b205dc74a1", "/sends/123"]
+    "path",
+    [
+        "/sandbox/9999999999999999999999",
+        "/domains/9999999999999999999999",
+        "/sends/d792ac29-1b90-456f-98c0-69b205dc74a1",
+        "/sends/123",
+    ],
 )
 def test_ids_that_cannot_be_are_not_found(rows: Seeded, visit: Any, path: str) -> None:
     assert visit("alice", f"/console/{rows.shop.pk}{path}").status_code == 404
