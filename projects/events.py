@@ -49,10 +49,12 @@ outbox AS (INSERT INTO projects_eventoutbox (event_id) SELECT id FROM events)
 SELECT id FROM events
 """  # noqa: S608 — a constant of this module
 
+# ANY(ARRAY(…)), not IN (…): the planner may run an IN's subquery once for each row that it joins with, and with LIMIT
+# and SKIP LOCKED every run finds other rows.
 _SEQUENCE = """
 WITH taken AS (
-  DELETE FROM projects_eventoutbox WHERE event_id IN (
-    SELECT event_id FROM projects_eventoutbox ORDER BY event_id LIMIT %s FOR UPDATE SKIP LOCKED)
+  DELETE FROM projects_eventoutbox WHERE event_id = ANY(ARRAY(
+    SELECT event_id FROM projects_eventoutbox ORDER BY event_id LIMIT %s FOR UPDATE SKIP LOCKED))
   RETURNING event_id)
 INSERT INTO projects_feedposition (event_id) SELECT event_id FROM taken ORDER BY event_id
 """
