@@ -77,7 +77,7 @@ def _verified(data: bytes, index: int, value: bytes, txt: TxtLookup) -> dict[str
     result: dict[str, Any] = {"domain": tags.get("d", ""), "selector": tags.get("s", ""), "valid": False, "error": ""}
     try:
         result["valid"] = bool(dkim.DKIM(data).verify(idx=index, dnsfunc=lambda name, timeout=5: _first_txt(name, txt)))
-    except (dkim.DKIMException, ValueError, OSError) as error:
+    except (dkim.DKIMException, ValueError, OSError, LookupError) as error:
         result["error"] = clean(f"{type(error).__name__}: {error}", 300)
     if not result["valid"] and not result["error"]:
         result["error"] = "the signature does not match"

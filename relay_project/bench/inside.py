@@ -10,9 +10,9 @@ from typing import Any
 from django.db import connections
 
 from relay_project.bench.accept import accept
-from relay_project.bench.launch import sigterm_as_interrupt
 from relay_project.bench.outgoing import drain, end_to_end
 from relay_project.bench.plan import BenchError, Plan
+from relay_project.supervise import sigterm_as_interrupt
 
 RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "drain": drain,

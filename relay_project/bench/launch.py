@@ -7,10 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from relay_project.bench.database import BenchDatabase, bench_database
@@ -92,17 +89,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM unwind like Ctrl-C, so that what was started is stopped and removed."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import dkim
 from django.conf import settings
 
-from relay_project.net.dns_answer import LookupFailed
 from relay_project.net.resolver import txt_records
 from relay_project.quickstart.demo import DOMAIN
 from relay_project.quickstart.home import QuickstartError
 from sending.journey import Journey, read_journey
 from sending.models import SandboxMessage, Send
+from sending.sandbox_inbox import dkim_results
 
 SENDER = f"hello@{DOMAIN}"
 RECIPIENT = "newcomer@inbox.test"
@@ -117,22 +116,5 @@ def _why(journey: Journey) -> str:
 
 def check_signatures(data: bytes) -> tuple[SignatureCheck, ...]:
     """Judge every DKIM signature of a mail by dkimpy, with keys from the run's DNS."""
-    verifier = dkim.DKIM(data)
-    headers = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"]
-    return tuple(_check_signature(data, index, value) for index, value in enumerate(headers))
-
-
-def _check_signature(data: bytes, index: int, header: bytes) -> SignatureCheck:
-    tags = dkim.parse_tag_value(header)
-    domain, selector = (tags.get(tag, b"").decode(errors="replace") for tag in (b"d", b"s"))
-    try:
-        valid, reason = dkim.DKIM(data).verify(index, dnsfunc=_txt), ""
-    except (dkim.DKIMException, LookupFailed) as error:
-        valid, reason = False, str(error)
-    return SignatureCheck(domain, selector, valid, reason)
-
-
-def _txt(name: bytes, timeout: float = 5.0) -> bytes | None:
-    """Answer dkimpy's question for a key as the product's resolver does."""
-    records = txt_records(name.decode().rstrip("."), settings.DNS_RESOLVERS, timeout)
-    return records[0].encode() if records else None
+    results = dkim_results(data, lambda name: txt_records(name, settings.DNS_RESOLVERS))
+    return tuple(SignatureCheck(r["domain"], r["selector"], r["valid"], r["error"]) for r in results)

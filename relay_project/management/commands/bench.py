@@ -12,10 +12,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from relay_project.bench.database import given_url
 from relay_project.bench.inside import run_inside
-from relay_project.bench.launch import run_apart, sigterm_as_interrupt
+from relay_project.bench.launch import run_apart
 from relay_project.bench.plan import SCENARIOS, BenchError, Plan
 from relay_project.bench.report import write_details, write_file, write_list, write_table
 from relay_project.bench.sets import SETS
+from relay_project.supervise import sigterm_as_interrupt
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 DEFAULTS = Plan("drain")

@@ -5,7 +5,6 @@ through the HTTP API, its journey printed. Then it watches over the processes un
 """
 
 import logging
-import signal
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.conf import settings
@@ -26,7 +24,7 @@ from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
 from relay_project.quickstart import demo, environment, first_mail, processes, terminal
 from relay_project.quickstart.home import Home, QuickstartError
 from relay_project.quickstart.terminal import BOLD, DIM, GREEN, Terminal
-from relay_project.supervise import Death, Supervisor
+from relay_project.supervise import Death, Supervisor, sigterm_as_interrupt
 
 PORT_LIMIT = 65535
 DATABASE_PAUSE_SECONDS = 5.0  # between tries to start a database that has ended
@@ -54,7 +52,7 @@ class Command(BaseCommand):
                 kept = Home(settings.RELAY_HOME).read_env()
                 environment.enter_second_pass(home, kept, options["port"], options["once"])
             logging.getLogger().setLevel(logging.WARNING)  # the children have logs; here a newcomer reads
-            with _sigterm_as_interrupt(), home.lock():
+            with sigterm_as_interrupt(), home.lock():
                 Run(home, Terminal(sys.stdout), options["once"]).go()
         except (QuickstartError, EmbeddedPostgresError, DatabaseUnavailable) as error:
             raise CommandError(str(error)) from None
@@ -156,17 +154,3 @@ def _port(text: str) -> int:
     if not 0 < port <= PORT_LIMIT:
         raise ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to {PORT_LIMIT}")
     return port
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM unwind like Ctrl-C, so that what was started is stopped."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
