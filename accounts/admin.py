@@ -34,7 +34,7 @@ class UserAdmin(Facts):
     )
     def grant_staff(self, request: HttpRequest, user: User, data: dict[str, Any]) -> str:
         """Make a person staff."""
-        staff.grant(user, actor=_actor(request), address=audit.address_of(request), reason=data["reason"])
+        staff.grant(user, actor=audit.actor_of(request), address=audit.address_of(request), reason=data["reason"])
         return f"{user} is staff now."
 
     @confirmed(
@@ -49,13 +49,8 @@ class UserAdmin(Facts):
         """Take staff rights from a person; the last way in stays `manage.py grant_staff`."""
         if user == request.user:
             raise ValueError("Nobody revokes themselves: ask another member of staff.")
-        staff.revoke(user, actor=_actor(request), address=audit.address_of(request), reason=data["reason"])
+        staff.revoke(user, actor=audit.actor_of(request), address=audit.address_of(request), reason=data["reason"])
         return f"{user} is no longer staff."
-
-
-def _actor(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the site lets only staff in
-    return request.user
 
 
 @admin.register(Identity)

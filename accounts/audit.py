@@ -47,3 +47,9 @@ def address_of(request: HttpRequest) -> str | None:
     """The client's address as TrustedProxies settled it (lesson S4); None when there is none, as on a Unix socket."""
     address = read_address(request.META.get("REMOTE_ADDR", ""))
     return None if address is None else str(address)
+
+
+def actor_of(request: HttpRequest) -> User:
+    """Who acts, in a view that lets only signed-in people in."""
+    assert isinstance(request.user, User)
+    return request.user

@@ -10,7 +10,6 @@ from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts import audit
-from accounts.models import User
 from ips import assign
 from ips.health import SILENT_SECONDS
 from ips.models import HeldSite, Sender, Server, SourceIp
@@ -66,7 +65,7 @@ class SourceIpAdmin(Facts):
     )
     def enable(self, request: HttpRequest, source_ip: SourceIp, data: dict[str, Any]) -> str:
         """Use an address again."""
-        assign.enable(source_ip, actor=_actor(request), address=audit.address_of(request))
+        assign.enable(source_ip, actor=audit.actor_of(request), address=audit.address_of(request))
         return f"{source_ip} is enabled."
 
     @confirmed(
@@ -78,7 +77,7 @@ class SourceIpAdmin(Facts):
     )
     def disable(self, request: HttpRequest, source_ip: SourceIp, data: dict[str, Any]) -> str:
         """Start no more mail from an address."""
-        assign.disable(source_ip, actor=_actor(request), address=audit.address_of(request))
+        assign.disable(source_ip, actor=audit.actor_of(request), address=audit.address_of(request))
         return f"{source_ip} is disabled."
 
     @confirmed(
@@ -89,14 +88,9 @@ class SourceIpAdmin(Facts):
     )
     def move(self, request: HttpRequest, source_ip: SourceIp, data: dict[str, Any]) -> str:
         """Let an address carry another queue."""
-        moved = assign.move(source_ip, data["queue"], actor=_actor(request), address=audit.address_of(request))
+        moved = assign.move(source_ip, data["queue"], actor=audit.actor_of(request), address=audit.address_of(request))
         where = f"carries {data['queue']}" if data["queue"] else "stands by"
         return f"{source_ip} {where} now." if moved else f"{source_ip} {where} already."
-
-
-def _actor(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the site lets only staff in
-    return request.user
 
 
 @admin.register(Server)

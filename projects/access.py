@@ -59,11 +59,6 @@ def caller_for(user: User, project_id: int, address: str = "") -> Caller:
     return Caller(scopes, project, user=user, address=address)
 
 
-def project_for(user: User, project_id: int) -> Project:
-    """The project, when this person may look into it; raises NoSuchProject or NotAMember."""
-    return enter(user, project_id)[0]
-
-
 def enter(user: User, project_id: int) -> tuple[Project, frozenset[str]]:
     """The project and this person's scopes in it; raises NoSuchProject or NotAMember."""
     if not 0 < project_id <= MAX_PROJECT_ID:

@@ -64,18 +64,13 @@ class ApiKeyAdmin(Facts):
             update_key(key, KeyChange(is_enabled=False))
             audit.record(
                 "api_key.disabled",
-                actor=_actor(request),
+                actor=audit.actor_of(request),
                 subject=key,
                 project_id=key.project_id,
                 address=audit.address_of(request),
                 detail={"reason": data["reason"]},
             )
         return f"{key} is disabled."
-
-
-def _actor(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the site lets only staff in
-    return request.user
 
 
 @admin.register(Domain)
@@ -99,7 +94,9 @@ class DomainAdmin(Facts):
     )
     def suspend(self, request: HttpRequest, domain: Domain, data: dict[str, Any]) -> str:
         """Stop a domain from sending."""
-        domain_status.suspend(domain, data["reason"], timezone.now(), _actor(request), audit.address_of(request))
+        domain_status.suspend(
+            domain, data["reason"], timezone.now(), audit.actor_of(request), audit.address_of(request)
+        )
         return f"{domain} is suspended."
 
     @confirmed(
@@ -110,7 +107,7 @@ class DomainAdmin(Facts):
     )
     def reinstate(self, request: HttpRequest, domain: Domain, data: dict[str, Any]) -> str:
         """Let a suspended domain back."""
-        domain_status.reinstate(domain, timezone.now(), _actor(request), audit.address_of(request))
+        domain_status.reinstate(domain, timezone.now(), audit.actor_of(request), audit.address_of(request))
         return f"{domain} is reinstated; its record is looked for now."
 
     @column("status", ordering="status", label=STATUS_LABELS)

@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import User
 from queues import pause
 from queues.models import Queue
 from relay_project.web.staff import Facts, WithReason, column, confirmed
@@ -36,9 +35,10 @@ class QueueAdmin(Facts):
     )
     def pause(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
         """Stop claiming."""
-        assert isinstance(request.user, User)
         now = timezone.now()
-        pause.pause(queue, reason=data["reason"], actor=request.user, now=now, address=audit.address_of(request))
+        pause.pause(
+            queue, reason=data["reason"], actor=audit.actor_of(request), now=now, address=audit.address_of(request)
+        )
         return f"{queue} is paused."
 
     @confirmed(
@@ -49,6 +49,5 @@ class QueueAdmin(Facts):
     )
     def resume(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
         """Claim again."""
-        assert isinstance(request.user, User)
-        pause.resume(queue, actor=request.user, address=audit.address_of(request))
+        pause.resume(queue, actor=audit.actor_of(request), address=audit.address_of(request))
         return f"{queue} runs again."

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-
+from projects.dkim_keys import signer_of
 from projects.models import DkimKey
 from relay_project.db.ids import hours_after
-from relay_project.mail.dkim import Signer, SigningKey, sign
+from relay_project.mail.dkim import Signer, sign
 from relay_project.mail.mime import Attachment, Message, NamedAddress, compose
 from sending.models import Content, Recipient, RecipientType, Send, Signature
 
@@ -89,7 +88,7 @@ def signers_for(domain_id: int, instance_domain: str) -> list[Signer]:
     instance = list(
         keys.filter(domain__domain=instance_domain, domain__project__is_system=True).exclude(domain_id=domain_id)
     )
-    return [Signer(key.domain.domain, key.selector, SigningKey.load(key.private_key)) for key in own + instance]
+    return [signer_of(key) for key in own + instance]
 
 
 def stored_message(send: Send) -> StoredMessage | None:
@@ -132,16 +131,3 @@ def raw_message(send: Send) -> bytes | None:
 def find_send(project_id: int, send_id: int) -> Send | None:
     """A project's send by its id."""
     return Send.objects.filter(pk=send_id, project_id=project_id).first() if 0 < send_id < 2**53 else None
-
-
-def waiting_recipients(send_id: int) -> list[dict[str, Any]]:
-    """The ledger's rows of one send: recipient_id, due_at, tries, in_flight."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT recipient_id, due_at, tries, attempt_id IS NOT NULL FROM sending_waiting WHERE send_id = %s",
-            [send_id],
-        )
-        return [
-            {"recipient_id": row[0], "due_at": row[1], "tries": row[2], "in_flight": row[3]}
-            for row in cursor.fetchall()
-        ]

@@ -12,9 +12,9 @@ from typing import Any
 import dkim
 from django.db import close_old_connections
 
+from projects.dkim_keys import dkim_txt_value
 from projects.models import DkimKey
 from relay_project.db.keyring import ring
-from relay_project.mail.dkim import txt_value
 from relay_project.mail.text import clean
 from relay_project.mail.verp import ForgedToken, NotAToken, read_reverse_path
 from relay_project.sandbox.smtp import ReceivedMail
@@ -101,8 +101,8 @@ def published_txt(name: str) -> list[str]:
     asked = name.rstrip(".").lower()
     selector, marker, domain = asked.partition("._domainkey.")
     if marker:
-        keys = DkimKey.objects.filter(domain__domain=domain, selector__iexact=selector)
-        return sorted({txt_value(key.private_key) for key in keys})
+        keys = DkimKey.objects.filter(domain__domain=domain, selector__iexact=selector).defer("private_key")
+        return sorted({dkim_txt_value(key) for key in keys})
     if asked.startswith("_dmarc."):
         return ["v=DMARC1; p=none"]
     return [] if asked.startswith("_") else ["v=spf1 ip4:127.0.0.0/8 ~all"]

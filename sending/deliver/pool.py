@@ -119,10 +119,3 @@ class Pool:
             if not slots.used and not slots.waiters:
                 del self.slots[key]
         await asyncio.gather(*(connection.close() for connection in leaving), return_exceptions=True)
-
-    def abort_all(self) -> None:
-        """Cut every idle connection."""
-        for parked in self.idle.values():
-            for item in parked:
-                item.connection.abort()
-        self.idle.clear()
