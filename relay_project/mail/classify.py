@@ -7,7 +7,7 @@ address, and only where a row of the table says so.
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -34,14 +34,28 @@ class Category(StrEnum):
     TEMPORARY = "temporary"  # nobody's; it passes
 
 
+class Cause(StrEnum):
+    """What about us an infrastructure verdict complains of; each has its own remedy."""
+
+    IP_REPUTATION = "ip-reputation"  # the source IP, or its PTR record, is not trusted
+    AUTHENTICATION = "authentication"  # SPF, DKIM or DMARC
+    RATE = "rate"  # too many connections, messages or recipients
+    PROTOCOL = "protocol"  # what we said, TLS, or how we are set up
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision; `rule` is the id of the row that made it."""
+    """The decision; `rule` is the id of the row that made it.
+
+    Infrastructure verdicts have a `cause`. `throttle`: fewer connections or messages from this source IP would help.
+    """
 
     outcome: Outcome
     category: Category
     suppress: bool
     rule: str
+    cause: Cause | None = None
+    throttle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,8 @@ UNEXPECTED = Verdict(Outcome.DEFERRED, Category.TEMPORARY, False, "unexpected-re
 _TAKING_STAGES = frozenset({Stage.RCPT, Stage.DATA_CLOSE})
 _LAST_STAGES = frozenset({Stage.DATA, Stage.DATA_CLOSE})
 
+SERVICE_CLOSING = 421  # RFC 5321 §3.8: said at any step, and by everybody who finds us too fast
+
 # Replies quote addresses, and whoever chose them must not choose the row; linear, since texts are hostile.
 _ADDRESS = re.compile(r"<?[^\s<>@]{1,320}@[^\s<>@]{1,320}>?")
 
@@ -89,10 +105,20 @@ def classify(stage: Stage, reply: Reply | None, failure: NetworkFailure | None =
         verdict = _by_table(stage, reply)
         return _spared(verdict) if recipients > 1 and stage in _LAST_STAGES else verdict
     if failure is not None:
-        return _of_failure(failure)
+        return _of_failure(stage, failure)
     if reply is not None and 250 <= reply.code <= 259 and stage in _TAKING_STAGES:
         return ACCEPTED
     return UNEXPECTED
+
+
+def is_throttle(stage: Stage, reply: Reply | None, failure: NetworkFailure | None = None) -> bool:
+    """Whether the site told this source IP to slow down: a 421 at any step, a row with `throttle`, or no greeting.
+
+    Takes what `classify` takes; never raises.
+    """
+    if reply is not None and reply.code == SERVICE_CLOSING:
+        return True
+    return classify(stage, reply, failure).throttle
 
 
 def _by_table(stage: Stage, reply: Reply) -> Verdict:
@@ -104,18 +130,24 @@ def _by_table(stage: Stage, reply: Reply) -> Verdict:
 
 def _spared(verdict: Verdict) -> Verdict:
     """The same verdict without suppression."""
-    return Verdict(verdict.outcome, verdict.category, False, verdict.rule)
+    return replace(verdict, suppress=False)
 
 
-def _of_failure(failure: NetworkFailure) -> Verdict:
+def _of_failure(stage: Stage, failure: NetworkFailure) -> Verdict:
     """Network and DNS failures are deferrals, all but the two that are answers (lessons C1, C2, C15)."""
     if failure.kind is FailureKind.NULL_MX:
         return NULL_MX
     if failure.kind is FailureKind.NO_SUCH_DOMAIN:
         return NO_SUCH_DOMAIN
     about_us = failure.kind in (FailureKind.TLS, FailureKind.PROTOCOL)
-    category = Category.INFRASTRUCTURE if about_us else Category.TEMPORARY
-    return Verdict(Outcome.DEFERRED, category, False, f"network-{failure.kind}")
+    return Verdict(
+        Outcome.DEFERRED,
+        Category.INFRASTRUCTURE if about_us else Category.TEMPORARY,
+        suppress=False,
+        rule=f"network-{failure.kind}",
+        cause=Cause.PROTOCOL if about_us else None,
+        throttle=failure.kind is FailureKind.REFUSED or (failure.kind is FailureKind.CUT and stage is Stage.DIAL),
+    )
 
 
 def _load_rules(path: Path) -> tuple[Rule, ...]:
@@ -126,9 +158,15 @@ def _load_rules(path: Path) -> tuple[Rule, ...]:
 
 def _rule(row: Mapping[str, object]) -> Rule:
     """Build one row."""
-    suppress = bool(row.get("suppress", False))
-    verdict = Verdict(Outcome(str(row["outcome"])), Category(str(row["category"])), suppress, str(row["id"]))
-    text = row.get("text")
+    text, cause = row.get("text"), row.get("cause")
+    verdict = Verdict(
+        Outcome(str(row["outcome"])),
+        Category(str(row["category"])),
+        suppress=bool(row.get("suppress", False)),
+        rule=str(row["id"]),
+        cause=Cause(str(cause)) if cause else None,
+        throttle=bool(row.get("throttle", False)),
+    )
     return Rule(
         verdict=verdict,
         source=str(row["source"]),

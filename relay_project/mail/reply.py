@@ -38,7 +38,8 @@ class FailureKind(StrEnum):
     DNS = "dns"  # no usable answer: SERVFAIL, timeout
     NO_SUCH_DOMAIN = "no_such_domain"  # NXDOMAIN: an answer, and a definite one (RFC 5321 §5.1)
     NULL_MX = "null_mx"  # RFC 7505: the domain says that it takes no mail
-    CONNECT = "connect"
+    CONNECT = "connect"  # no way there: no route, or an address of ours that cannot be used
+    REFUSED = "refused"  # the connection was refused or reset: nobody is there, or does not want us now
     TIMEOUT = "timeout"  # one step took too long
     TLS = "tls"
     CUT = "cut"  # the connection ended before the reply

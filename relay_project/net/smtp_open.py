@@ -28,6 +28,8 @@ from relay_project.net.smtp_wire import Wire
 # 28,000 ports for all peers together, and those of closed connections stay taken for a minute.
 IP_BIND_ADDRESS_NO_PORT = 24
 
+REFUSALS = (ConnectionRefusedError, ConnectionResetError)
+
 OK = range(200, 300)  # every 2yz is success (RFC 5321 §4.2.1); lesson C5
 
 
@@ -103,7 +105,8 @@ class Opening:
             return NetworkFailure(FailureKind.TIMEOUT, f"no connection to {where} within {self.timeouts.connect:g} s")
         reason = os.strerror(error.errno) if error.errno else str(error)
         origin = f" from {self.source}" if self.source else ""
-        return NetworkFailure(FailureKind.CONNECT, f"cannot connect to {where}{origin}: {reason}")
+        kind = FailureKind.REFUSED if isinstance(error, REFUSALS) else FailureKind.CONNECT
+        return NetworkFailure(kind, f"cannot connect to {where}{origin}: {reason}")
 
     # hello
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_project.mail.classify import RULES, Category, Outcome, Verdict, classify
+from relay_project.mail.classify import RULES, Category, Outcome, Verdict, classify, is_throttle
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage, parse_reply
 
 ABOUT_US = (Stage.DIAL, Stage.HELLO, Stage.STARTTLS)
@@ -232,3 +232,52 @@ def test_every_ending_has_a_sane_verdict(stage: Stage, reply: Reply | None, fail
         assert failure is None
     if 400 <= code <= 499:
         assert verdict.outcome is Outcome.DEFERRED
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("dial", "421 4.7.0 mx.example.com too busy"),
+        ("data_close", "421 4.3.2 shutting down"),
+        ("rcpt", "421 Service not available"),
+        ("mail", "451 4.7.1 you send too fast"),
+        ("mail", "421 4.7.28 unusual rate of unsolicited mail"),
+        ("rcpt", "452 too many recipients this hour"),
+        ("mail", "550 too many connections from your host"),
+        ("data_close", "450 4.7.0 rate limited"),
+    ],
+)
+def test_what_asks_for_less_is_a_throttle(stage: str, line: str) -> None:
+    reply = parse_reply([line.encode()])
+    assert is_throttle(Stage(stage), reply)
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("rcpt", "450 4.7.1 greylisted, try again in 5 minutes"),
+        ("rcpt", "452 4.2.2 mailbox full"),
+        ("rcpt", "451 4.3.0 local error"),
+        ("rcpt", "550 5.1.1 no such user"),
+        ("rcpt", "250 ok"),
+        ("data_close", "554 5.7.1 spam"),
+    ],
+)
+def test_other_replies_are_no_throttle(stage: str, line: str) -> None:
+    reply = parse_reply([line.encode()])
+    assert not is_throttle(Stage(stage), reply)
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "expected"),
+    [
+        (Stage.DIAL, FailureKind.REFUSED, True),
+        (Stage.DIAL, FailureKind.CUT, True),
+        (Stage.DIAL, FailureKind.CONNECT, False),
+        (Stage.DIAL, FailureKind.TIMEOUT, False),
+        (Stage.RCPT, FailureKind.CUT, False),
+        (Stage.ROUTE, FailureKind.DNS, False),
+    ],
+)
+def test_a_door_shut_before_the_greeting_is_a_throttle(stage: Stage, kind: FailureKind, expected: bool) -> None:
+    assert is_throttle(stage, None, NetworkFailure(kind, "gone")) is expected

@@ -593,7 +593,7 @@ async def test_a_refused_connection_names_the_address(server: Server) -> None:
     failed = await refused(server)
     assert failed.stage is Stage.DIAL
     assert failed.failure is not None
-    assert failed.failure.kind is FailureKind.CONNECT
+    assert failed.failure.kind is FailureKind.REFUSED
     assert failed.failure.text == f"cannot connect to 127.0.0.1 port {server.port}: Connection refused"
     assert [(step.name, step.reply_code) for step in failed.steps] == [(Stage.DIAL, 0)]
 
