@@ -1,0 +1,1 @@
+"""Other mail servers, installed on this machine: private instances on loopback, to compare with and to deliver to."""
