@@ -3,11 +3,13 @@
 import hashlib
 import random
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+
+from relay_project.mail.rates import Limits
 
 MAX_SITE = 200  # characters of a site's name; a longer MX set is named by its digest, so that keys stay short
 
@@ -22,11 +24,16 @@ class MxRecord:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A receiver whose many MX hosts count as one site; `source` says where the patterns are published."""
+    """A receiver whose many MX hosts count as one site; `source` says where the patterns are published.
+
+    `limits` is what one source IP may do there by default, `limits_source` who says so.
+    """
 
     name: str
     mx: tuple[str, ...]
     source: str
+    limits: Limits
+    limits_source: str
 
 
 def is_null_mx(records: Sequence[MxRecord]) -> bool:
@@ -69,20 +76,52 @@ def _runs(provider: Provider, host: str) -> bool:
     return any(fnmatchcase(host, pattern) for pattern in provider.mx)
 
 
+def limits_of(site: str) -> Limits:
+    """Give what the table says of a site: its provider's limits, over those of all sites."""
+    provider = _BY_NAME.get(site)
+    return provider.limits.over(DEFAULT_LIMITS) if provider else DEFAULT_LIMITS
+
+
+def provider_name(site: str) -> str:
+    """Give the site's provider, `other` for the many without one: a label that stays bounded."""
+    return site if site in _BY_NAME else "other"
+
+
 @lru_cache(1)
-def _load_providers() -> tuple[Provider, ...]:
+def _load() -> Mapping[str, object]:
     """Read providers.toml, which lies beside this module."""
-    rows: Iterable[dict[str, object]] = tomllib.loads(
-        Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
-    )["provider"]
+    return tomllib.loads(Path(__file__).with_name("providers.toml").read_text(encoding="utf-8"))
+
+
+def _load_providers() -> tuple[Provider, ...]:
+    """Every row of the table."""
+    rows = _load()["provider"]
+    assert isinstance(rows, list)
     return tuple(_provider(row) for row in rows)
 
 
 def _provider(row: dict[str, object]) -> Provider:
     """Build one row of the table; a row without its source is refused."""
-    patterns = row["mx"]
+    patterns, limits = row["mx"], row.get("limits", {"source": ""})
     assert isinstance(patterns, list)
-    return Provider(str(row["name"]), tuple(str(pattern).lower() for pattern in patterns), str(row["source"]))
+    return Provider(
+        str(row["name"]),
+        tuple(str(pattern).lower() for pattern in patterns),
+        str(row["source"]),
+        _limits(limits),
+        str(limits["source"]) if isinstance(limits, dict) else "",
+    )
+
+
+def _limits(row: object) -> Limits:
+    """Read limits; anything but a whole number above 0 under a known name is refused."""
+    assert isinstance(row, dict)
+    values = {name: value for name, value in row.items() if name != "source"}
+    known = {field.name for field in fields(Limits)}
+    assert all(name in known and isinstance(value, int) and value > 0 for name, value in values.items()), row
+    return Limits(**values)
 
 
 PROVIDERS = _load_providers()
+DEFAULT_LIMITS = _limits(_load()["default"])
+_BY_NAME = {provider.name: provider for provider in PROVIDERS}
