@@ -49,5 +49,5 @@ class QueueAdmin(Facts):
     )
     def resume(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
         """Claim again."""
-        pause.resume(queue, actor=audit.actor_of(request), address=audit.address_of(request))
+        pause.resume(queue, actor=audit.actor_of(request), now=timezone.now(), address=audit.address_of(request))
         return f"{queue} runs again."

@@ -18,3 +18,21 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Pause(models.Model):
+    """A time in which a queue stood still by order of staff: it does not count towards the lifetime of its mail."""
+
+    queue = models.ForeignKey(Queue, on_delete=models.CASCADE, related_name="pauses")
+    reason = models.CharField(max_length=255, blank=True)
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-began_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("queue",), condition=models.Q(ended_at=None), name="one_open_pause"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.queue} since {self.began_at:%Y-%m-%d %H:%M}"

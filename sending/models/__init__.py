@@ -2,8 +2,9 @@
 
 from sending.models.attempt import Attempt, AttemptRecipient, AttemptStatus
 from sending.models.idempotency import IdempotencyRecord
+from sending.models.operation import Measurement, Operation, OperationKind
 from sending.models.sandbox import SandboxMessage
-from sending.models.send import Content, Recipient, RecipientStatus, RecipientType, Send, Signature
+from sending.models.send import Content, Priority, Recipient, RecipientStatus, RecipientType, Send, Signature
 from sending.models.suppression import Suppression, SuppressionReason
 from sending.models.waiting import Phase, Waiting
 
@@ -13,7 +14,11 @@ __all__ = [
     "AttemptStatus",
     "Content",
     "IdempotencyRecord",
+    "Measurement",
+    "Operation",
+    "OperationKind",
     "Phase",
+    "Priority",
     "Recipient",
     "RecipientStatus",
     "RecipientType",

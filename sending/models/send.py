@@ -27,6 +27,14 @@ class RecipientStatus(models.TextChoices):
 WAITING_STATUSES = (RecipientStatus.QUEUED, RecipientStatus.DEFERRED)
 
 
+class Priority(models.IntegerChoices):
+    """Which of a queue's mail leaves first: lower values before higher ones, whatever project they are of."""
+
+    NOTICE = -10  # the installation's own: links to sign in, notices
+    TRANSACTIONAL = 0
+    BULK = 10
+
+
 class RecipientType(models.TextChoices):
     """The header an address stands in."""
 
@@ -74,6 +82,9 @@ class Send(models.Model):
     writer_version = models.SmallIntegerField(help_text="Which writer composes it (relay_project.mail.mime).")
     mailer = models.CharField(max_length=128, help_text="X-Mailer as it stood at accept.")
     instance_domain = models.CharField(max_length=253, help_text="Signs second; names the return path.")
+    priority = models.SmallIntegerField(
+        choices=Priority.choices, default=Priority.TRANSACTIONAL, db_default=0, help_text="Kept for retries."
+    )
 
     class Meta:
         ordering = ("-id",)

@@ -37,6 +37,9 @@ class Waiting(models.Model):
     sender_id = models.BigIntegerField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     held_site_id = models.BigIntegerField(null=True, blank=True)
+    since = models.DateTimeField(
+        null=True, blank=True, help_text="When its lifetime began, if not when it was accepted: scheduled, or retried."
+    )
 
     class Meta:
         verbose_name_plural = "waiting"
