@@ -20,6 +20,9 @@ class SourceIp(models.Model):
     )
     is_enabled = models.BooleanField(default=True)
     gone_at = models.DateTimeField(null=True, blank=True, help_text="Not found on its server since.")
+    warmup_started_on = models.DateField(
+        null=True, blank=True, help_text="First day (UTC) of its warm-up; ceilings by WARMUP_PLAN."
+    )
     served_by = models.ForeignKey(Sender, on_delete=models.SET_NULL, null=True, blank=True, related_name="source_ips")
     served_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -55,7 +55,9 @@ class Waiting(models.Model):
             # What the sweeper reads every second: as small as what is in flight, however many retries wait.
             models.Index(fields=("due_at",), condition=models.Q(attempt_id__isnull=False), name="waiting_in_flight"),
             models.Index(
-                fields=("held_site_id", "project_id", "due_at"), condition=models.Q(phase=2), name="waiting_held"
+                fields=("held_site_id", "priority", "project_id", "due_at", "recipient_id"),
+                condition=models.Q(phase=2),
+                name="waiting_held_turn",
             ),
             models.Index(fields=("send_id",), name="waiting_send"),
         )
