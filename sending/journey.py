@@ -70,6 +70,7 @@ class Line:
     reply: str
     duration_ms: int
     elapsed_ms: int  # since the conversation began
+    note: str = ""  # where the reply looks like what it is not
 
     @property
     def said(self) -> str:
@@ -81,7 +82,9 @@ class Line:
 
     @property
     def tone(self) -> str:
-        """The reply's class as a state's colour."""
+        """The reply's class as a state's colour; a refusal with a note is none."""
+        if self.note:
+            return "mute"
         return {2: "ok", 3: "ok", 4: "later", 5: "bad"}.get(self.code // 100, "mute")
 
 
@@ -266,6 +269,7 @@ def _lines(steps: Sequence[dict[str, Any]], total_ms: int) -> tuple[Line, ...]:
                 step.get("reply_text", ""),
                 duration,
                 min(elapsed, max(total_ms, duration)),
+                step.get("note", ""),
             )
         )
     return tuple(lines)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from relay_project.mail.reply import NetworkFailure, Reply, Stage
 
@@ -105,6 +105,7 @@ class StepRecord(TypedDict):
     command: str
     reply_code: int
     reply_text: str
+    note: NotRequired[str]
 
 
 class Step(NamedTuple):
@@ -118,16 +119,20 @@ class Step(NamedTuple):
     command: str
     reply_code: int
     reply_text: str
+    note: str = ""  # for people, where a reply looks like what it is not
 
     def as_record(self) -> StepRecord:
-        """The step as the wire contract writes it, with whole milliseconds."""
-        return {
+        """The step as the wire contract writes it, with whole milliseconds; a note only where there is one."""
+        record: StepRecord = {
             "name": self.name.value,
             "duration_ms": round(self.duration_ms),
             "command": self.command,
             "reply_code": self.reply_code,
             "reply_text": self.reply_text,
         }
+        if self.note:
+            record["note"] = self.note
+        return record
 
 
 class RecipientResult(NamedTuple):

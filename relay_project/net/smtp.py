@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -44,12 +45,13 @@ __all__ = [
 ]
 
 DEFAULT_TIMEOUTS = Timeouts()
+RESTED_SECONDS = 0.5  # servers close what is idle for some seconds or more; within this one is taken to be listening
 
 
 class SmtpConnection:
     """An open connection; `open` makes one, `deliver` carries one mail at a time, `close` says QUIT."""
 
-    def __init__(self, opening: Opening, wire: Wire, opened_at: datetime) -> None:
+    def __init__(self, opening: Opening, wire: Wire, opened_at: datetime, chunking: bool = True) -> None:
         self.endpoint: Endpoint = opening.endpoint
         self.source: str | None = opening.source
         self.helo_name: str = opening.helo_name
@@ -58,9 +60,12 @@ class SmtpConnection:
         self.opened_at = opened_at
         self.opening_steps: tuple[Step, ...] = tuple(opening.steps)  # dial, hello, starttls, hello
         self.deliveries = 0  # transactions begun
+        self.refuses_chunks = False  # it offers CHUNKING and does not understand BDAT: open the next one without
         self._wire = wire
         self._timeouts = opening.timeouts
-        self._abilities = Abilities.of(opening.extensions)
+        abilities = Abilities.of(opening.extensions)
+        self._abilities = abilities if chunking else abilities._replace(chunking=False)
+        self._last_at = time.monotonic()  # when the server was last heard
         self._busy = False
         self._left_open = False  # the last transaction needs a RSET
         self._closing = False
@@ -76,15 +81,17 @@ class SmtpConnection:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         deadline: float | None = None,
         trust: ssl.SSLContext | None = None,
+        chunking: bool = True,
     ) -> SmtpConnection:
         """Connect, read the banner, greet, and start TLS as `tls` demands.
 
         `source` is a local address to bind; `deadline` is a `time.monotonic()` value that cuts everything short.
-        `trust` replaces the system's certificates under VERIFIED. Raises ConversationFailed.
+        `trust` replaces the system's certificates under VERIFIED. Without `chunking` no BDAT is used although the
+        server offers it. Raises ConversationFailed.
         """
         opened_at = datetime.now(UTC)
         opening = Opening(endpoint, source, helo_name, tls, timeouts, deadline, trust)
-        return cls(opening, await opening.run(), opened_at)
+        return cls(opening, await opening.run(), opened_at, chunking)
 
     @property
     def usable(self) -> bool:
@@ -105,10 +112,13 @@ class SmtpConnection:
         conversation = Conversation(self._wire, self._abilities, self._timeouts, envelope, message, deadline)
         reused, self.deliveries, self._busy = self.deliveries > 0, self.deliveries + 1, True
         try:
-            return await conversation.run(self._left_open, reused)
+            rested = reused and time.monotonic() - self._last_at > RESTED_SECONDS
+            return await conversation.run(self._left_open, reused, rested)
         finally:
             self._busy = False
+            self._last_at = time.monotonic()
             self._left_open = conversation.leaves_open
+            self.refuses_chunks |= conversation.refuses_chunks
 
     async def close(self) -> None:
         """Say QUIT, wait shortly for the reply, and close; never raises."""

@@ -1,7 +1,9 @@
 """One mail over an open connection: MAIL, RCPT, DATA, the message, and a result for each recipient (RFC 5321 §3.3).
 
 Where the server offers PIPELINING the commands up to DATA leave in one write (RFC 2920 §3.1) and the message in a
-second. Nothing here raises for what the peer does.
+second. Where it offers CHUNKING the message is one BDAT chunk (RFC 3030), without dots to stuff and without a wait for
+354; a small one leaves together with MAIL and RCPT, so that the whole mail costs one round trip. Nothing here raises
+for what the peer does.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from relay_project.net.smtp_wire import CLOSING, Wire, WireReply
 RECIPIENT_OK = range(250, 260)  # 250, 251 will forward, 252 will try (RFC 5321 §3.3, §3.5.3); lesson C5
 GO_AHEAD = range(300, 400)  # 354
 SLOWEST_LINK = 16_384  # octets a second for which the wait after the message is stretched
+ONE_FLIGHT_MAX = 12_288  # octets sent with their commands: fits the ten segments that TCP starts with (RFC 6928)
+NOT_UNDERSTOOD = range(500, 503)  # of BDAT: something on the way takes CHUNKING away and leaves it in the EHLO reply
+# Why a step that was sent along with a refused one shows a refusal of its own.
+SENT_ALONG = "Sent together with what was refused before it (RFC 2920); not an error."
 NO_SMTPUTF8 = Reply(
     553, "5.6.7", "This mail needs SMTPUTF8 (RFC 6531), which the receiving server does not offer. [not sent]"
 )
@@ -34,11 +40,13 @@ class Abilities(NamedTuple):
     size: bool
     eight_bit: bool
     smtputf8: bool
+    chunking: bool
 
     @classmethod
     def of(cls, extensions: Mapping[str, str]) -> Abilities:
         """Read them from the extensions' keywords."""
-        return cls(*(keyword in extensions for keyword in ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8")))
+        keywords = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING")
+        return cls(*(keyword in extensions for keyword in keywords))
 
 
 class Command(NamedTuple):
@@ -60,12 +68,14 @@ class Conversation:
         "_envelope",
         "_message",
         "_results",
+        "_sent_along",
         "_size",
         "_started_at",
         "_steps",
         "_timeouts",
         "_wire",
         "leaves_open",
+        "refuses_chunks",
     )
 
     def __init__(
@@ -81,43 +91,72 @@ class Conversation:
         self._abilities = abilities
         self._timeouts = timeouts
         self._envelope = envelope
-        self._size, self._message = dot_stuffed(message)
+        self._size, self._message = whole(message) if abilities.chunking else dot_stuffed(message)
         self._deadline = deadline
         self._steps: list[Step] = []
         self._results: dict[str, RecipientResult] = {}
         self._blame: RecipientResult | None = None  # what ended the conversation before its end
         self._started_at = datetime.now(UTC)
         self._begun = time.monotonic()
-        self.leaves_open = False  # MAIL was accepted and the message not sent: RSET before the next one
+        self._sent_along = False  # the message has left with the commands
+        self.refuses_chunks = False  # what CHUNKING promised does not hold
+        self.leaves_open = False  # MAIL was accepted and the message not sent, or not taken: RSET before the next one
 
-    async def run(self, reset_first: bool, reused: bool) -> Transaction:
-        """Carry the mail; `reset_first` when the transaction before it was left open."""
+    async def run(self, reset_first: bool, reused: bool, rested: bool = False) -> Transaction:
+        """Carry the mail; `reset_first` when the transaction before it was left open.
+
+        `rested`: the connection lay idle, so that the server may be closing it right now. The message then waits for
+        a sign of life: once it has left, a cut means that nobody knows whether it was taken (RFC 1047).
+        """
         if self._needs_smtputf8() and not self._abilities.smtputf8:
             self._decide_rest(RecipientResult(Stage.MAIL, NO_SMTPUTF8, None))
-        else:
-            await self._talk(reset_first)
+        elif not reset_first or await self._reset():
+            await (self._talk_in_chunks(rested) if self._abilities.chunking else self._talk())
         return self._transaction(reused)
 
-    async def _talk(self, reset_first: bool) -> None:
-        commands = self._commands()
-        if reset_first and not await self._reset():
-            return
-        replies = await (self._in_one_go(commands) if self._abilities.pipelining else self._one_by_one(commands))
+    async def _talk(self) -> None:
+        commands = [*self._commands(), Command(Stage.DATA, "DATA", self._timeouts.data)]
+        replies = await self._say(commands)
         accepted = self._judge(commands, replies)
-        if len(replies) < len(commands) or replies[-1].reply.code not in GO_AHEAD:
+        if len(replies) < len(commands):
             return
-        if accepted:
-            await self._send_message(accepted)
+        if replies[-1].reply.code in GO_AHEAD:
+            await (self._send_message(accepted) if accepted else self._send_nothing())
+        elif accepted:
+            self._decide_rest(RecipientResult(Stage.DATA, replies[-1].reply, None))
         else:
-            await self._send_nothing()
+            self._excuse_what_was_sent_along(replies)
+
+    async def _talk_in_chunks(self, rested: bool) -> None:
+        """One chunk is all there is, since the whole message is in memory."""
+        commands = self._commands()
+        if self._abilities.pipelining and self._size <= ONE_FLIGHT_MAX and not rested:
+            commands.append(self._chunk())
+            replies = await self._in_one_go(commands, self._message)
+            accepted = self._judge(commands, replies)
+            if len(replies) == len(commands):
+                self._judge_chunk(accepted, replies)
+            return
+        replies = await self._say(commands)
+        accepted = self._judge(commands, replies)
+        if accepted and _is_closing(replies):
+            self._decide_rest(self._broken_off(commands, replies))
+        elif accepted:
+            await self._send_chunk(accepted)
 
     # the commands
 
     def _commands(self) -> list[Command]:
         waits, envelope = self._timeouts, self._envelope
         mail = Command(Stage.MAIL, f"MAIL FROM:<{envelope.reverse_path}>{self._parameters()}", waits.mail)
-        recipients = [Command(Stage.RCPT, f"RCPT TO:<{address}>", waits.rcpt) for address in envelope.recipients]
-        return [mail, *recipients, Command(Stage.DATA, "DATA", waits.data)]
+        return [mail, *(Command(Stage.RCPT, f"RCPT TO:<{address}>", waits.rcpt) for address in envelope.recipients)]
+
+    def _chunk(self) -> Command:
+        return Command(Stage.DATA_CLOSE, f"BDAT {self._size} LAST", self._wait_for_message)
+
+    @property
+    def _wait_for_message(self) -> float:
+        return self._timeouts.data_close + self._size / SLOWEST_LINK
 
     def _parameters(self) -> str:
         size = f" SIZE={self._size}" if self._abilities.size else ""  # RFC 1870
@@ -142,11 +181,14 @@ class Conversation:
         self._decide_rest(self._broken_off(commands, replies))
         return False
 
-    async def _in_one_go(self, commands: Sequence[Command]) -> list[WireReply]:
+    async def _say(self, commands: Sequence[Command]) -> list[WireReply]:
+        return await (self._in_one_go(commands) if self._abilities.pipelining else self._one_by_one(commands))
+
+    async def _in_one_go(self, commands: Sequence[Command], message: bytes = b"") -> list[WireReply]:
         if not self._wire.usable:
             return []
-        begun = time.monotonic()
-        data = "".join([f"{command.line}\r\n" for command in commands]).encode()
+        begun, self._sent_along = time.monotonic(), bool(message)
+        data = "".join([f"{command.line}\r\n" for command in commands]).encode() + message
         replies = await self._wire.exchange(data, [command.wait for command in commands], self._deadline)
         for command, (reply, at) in zip(commands, replies, strict=False):
             self._steps.append(step_of(command.stage, command.line, at - begun, reply))
@@ -176,17 +218,27 @@ class Conversation:
             self._decide_rest(RecipientResult(Stage.DATA, None, self._wire.failure))
             return
         self.leaves_open = False
-        wait = self._timeouts.data_close + self._size / SLOWEST_LINK
-        replies = await self._wire.exchange(self._message, (wait,), self._deadline)
+        replies = await self._wire.exchange(self._message, (self._wait_for_message,), self._deadline)
         reply = replies[0].reply if replies else None
         self._steps.append(step_of(Stage.DATA_CLOSE, command, time.monotonic() - begun, reply))
         if reply is None:
-            # Unless part of the message is still here, the server may have it all, and has perhaps accepted it.
-            stage = Stage.DATA_CLOSE if self._wire.all_written else Stage.DATA
-            self._decide_rest(RecipientResult(stage, None, self._wire.failure))
+            self._decide_rest(RecipientResult(self._stage_of_loss(), None, self._wire.failure))
             return
         for recipient in accepted:
             self._results[recipient] = RecipientResult(Stage.DATA_CLOSE, reply, None)
+
+    async def _send_chunk(self, accepted: Sequence[str]) -> None:
+        replies = await self._in_one_go([self._chunk()], self._message)
+        if replies:
+            self._judge_chunk(accepted, replies)
+        elif self._sent_along:
+            self._decide_rest(RecipientResult(self._stage_of_loss(), None, self._wire.failure))
+        else:
+            self._decide_rest(RecipientResult(Stage.DATA, None, self._wire.failure))
+
+    def _stage_of_loss(self) -> Stage:
+        """Unless part of the message is still here, the server may have it all, and has perhaps accepted it."""
+        return Stage.DATA_CLOSE if self._wire.all_written else Stage.DATA
 
     async def _send_nothing(self) -> None:
         """The server went ahead although it refused every recipient: end its wait with a lone dot (RFC 2920 §3.1)."""
@@ -214,14 +266,39 @@ class Conversation:
             if accepted:
                 self._decide_rest(self._broken_off(commands, replies))
             return []
-        if replies[-1].reply.code not in GO_AHEAD:
-            self._decide_rest(RecipientResult(Stage.DATA, replies[-1].reply, None))
         return accepted
 
+    def _judge_chunk(self, accepted: Sequence[str], replies: Sequence[WireReply]) -> None:
+        """A chunk that was not taken leaves the server in a state that only RSET clears (RFC 3030 §2)."""
+        reply = replies[-1].reply
+        self.leaves_open = not accepted or reply.code not in OK
+        if not accepted:
+            self._excuse_what_was_sent_along(replies)
+        elif reply.code in NOT_UNDERSTOOD:
+            # What it took the message for is unknown, and nothing more may be said to it.
+            self.refuses_chunks = True
+            text = f"the server offers CHUNKING and does not understand BDAT: {reply}"
+            self._wire.fail(FailureKind.PROTOCOL, text)
+            self._decide_rest(RecipientResult(Stage.DATA, None, self._wire.failure))
+        else:
+            for recipient in accepted:
+                self._results[recipient] = RecipientResult(Stage.DATA_CLOSE, reply, None)
+
+    def _excuse_what_was_sent_along(self, replies: Sequence[WireReply]) -> None:
+        """Commands that left together with a refused one are refused in turn: after MAIL all, after the RCPTs one."""
+        excused = 1 if replies[0].reply.code in OK else len(replies) - 1
+        for index in range(-excused, 0):
+            self._steps[index] = self._steps[index]._replace(note=SENT_ALONG)
+
     def _broken_off(self, commands: Sequence[Command], replies: Sequence[WireReply]) -> RecipientResult:
-        """Why the rest of the commands got no reply: a 421 to the last one that did, or the failure."""
+        """Why the rest of the commands got no reply: a 421 to the last one that did, or the failure.
+
+        With the message sent along, the server may have taken it and only its replies were lost (RFC 1047).
+        """
         if _is_closing(replies):
             return RecipientResult(commands[len(replies) - 1].stage, replies[-1].reply, None)
+        if self._sent_along and self._wire.all_written:
+            return RecipientResult(Stage.DATA_CLOSE, None, self._wire.failure)
         return RecipientResult(commands[len(replies)].stage, None, self._wire.failure or GONE)
 
     def _decide_rest(self, result: RecipientResult) -> None:
@@ -243,8 +320,8 @@ class Conversation:
         )
 
 
-def dot_stuffed(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
-    """The size in octets before dot-stuffing (RFC 1870 §5), and what goes over the wire up to the final dot.
+def whole(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
+    """The size in octets and the message itself, in lines that end with CRLF, the last one too.
 
     Bare CRs and LFs are made CRLFs: servers differ in what they take them for, and one that took LF for a line end
     could be made to see the end of the message where it is not (SMTP smuggling).
@@ -253,9 +330,16 @@ def dot_stuffed(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
     inside_lines = data.replace(b"\r\n", b"")  # four times as fast as counting line ends
     if b"\n" in inside_lines or b"\r" in inside_lines:
         data = _BARE_LINE_END.sub(b"\r\n", data)
+    if data and not data.endswith(b"\r\n"):
+        data += b"\r\n"
+    return len(data), data
+
+
+def dot_stuffed(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
+    """The size in octets before dot-stuffing (RFC 1870 §5), and what goes over the wire up to the final dot."""
+    size, data = whole(message)
     head = b"." if data.startswith(b".") else b""
-    tail = b".\r\n" if data.endswith(b"\r\n") or not data else b"\r\n.\r\n"
-    return len(data) + len(tail) - 3, b"".join((head, data.replace(b"\r\n.", b"\r\n.."), tail))
+    return size, b"".join((head, data.replace(b"\r\n.", b"\r\n.."), b".\r\n"))
 
 
 def _accepted(recipients: Sequence[str], replies: Sequence[WireReply]) -> bool:

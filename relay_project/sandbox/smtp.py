@@ -3,7 +3,7 @@
     async with SandboxSmtp("127.0.0.1", received=store) as server:
         ... server.port ...
 
-What it advertises it does: PIPELINING (input is buffered and answered in order), 8BITMIME, SMTPUTF8, SIZE,
+What it advertises it does: PIPELINING (input is buffered and answered in order), 8BITMIME, SMTPUTF8, SIZE, CHUNKING,
 ENHANCEDSTATUSCODES, and STARTTLS where it has a TLS context. Nothing is stored here; `received` gets each mail before
 the 250, so that an exception there is a 451 and no mail is lost. A `script` may answer in the server's place.
 """
@@ -61,6 +61,7 @@ class SandboxSmtp:
         slow_seconds: float = DEFAULT_SLOW_SECONDS,
         report_seconds: float = 0.5,
         pipelining: bool = True,
+        chunking: bool = True,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self.address = address
@@ -70,6 +71,7 @@ class SandboxSmtp:
         self.slow_seconds = slow_seconds
         self.max_message = max_message
         self.pipelining = pipelining
+        self.chunking = chunking
         self.connections = 0  # taken since the start
         self._received = received
         self._route = route

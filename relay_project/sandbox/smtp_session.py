@@ -72,6 +72,7 @@ class Session:
         self._helo_name = ""
         self._reverse_path: str | None = None
         self._recipients: list[str] = []
+        self._chunks = bytearray()
 
     async def run(self) -> None:
         await self._answer(Command("CONNECT", self._peer), f"220 {self._server.helo_name} ESMTP sandbox")
@@ -88,6 +89,7 @@ class Session:
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
+            "BDAT": self._bdat,
             "STARTTLS": self._starttls,
             "RSET": self._rset,
         }
@@ -105,6 +107,7 @@ class Session:
         self._helo_name = command.argument
         offers = ["PIPELINING"] if self._server.pipelining else []
         offers += ["8BITMIME", "SMTPUTF8", f"SIZE {self._server.max_message}", "ENHANCEDSTATUSCODES"]
+        offers += ["CHUNKING"] if self._server.chunking else []
         offers += ["STARTTLS"] if self._server.tls is not None and not self._tls else []
         lines = [self._server.helo_name, *offers]
         await self._answer(command, "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}")
@@ -173,6 +176,37 @@ class Session:
         data = await self._read_message()
         await self._end_message(data)
         self._forget()
+
+    async def _bdat(self, command: Command) -> None:
+        """One chunk (RFC 3030 §2); its octets are read whatever the reply, or they would be taken for commands."""
+        size, _, rest = command.argument.partition(" ")
+        if not self._server.chunking or not (size.isascii() and size.isdigit()) or rest.upper() not in ("", "LAST"):
+            await self._answer(command, "501 5.5.4 Syntax: BDAT size [LAST]")
+            raise Hangup  # where the next command begins is unknown
+        chunk = await self._read_chunk(int(size))
+        if not self._recipients:
+            await self._answer(command, "503 5.5.1 Say RCPT first")
+            return
+        self._chunks += chunk
+        scripted = self._server.script(command) if self._server.script is not None else None
+        if scripted is not None:
+            await self._say(scripted)
+        elif not rest:
+            await self._say(f"250 2.0.0 {len(chunk)} octets")
+        else:
+            await self._end_message(bytes(self._chunks))
+            self._forget()
+
+    async def _read_chunk(self, size: int) -> bytes:
+        """So many octets; of what exceeds the limit by far, only the count is kept."""
+        kept = bytearray()
+        async with asyncio.timeout(IDLE_SECONDS):
+            while size:
+                octets = await self._reader.readexactly(min(size, 65_536))
+                size -= len(octets)
+                if len(self._chunks) + len(kept) <= self._server.max_message:
+                    kept += octets
+        return bytes(kept)
 
     async def _end_message(self, data: bytes) -> None:
         end = Command(".", str(len(data)), self._tls)
@@ -266,6 +300,7 @@ class Session:
     def _forget(self) -> None:
         self._reverse_path = None
         self._recipients = []
+        self._chunks = bytearray()
 
 
 def _path(argument: str, keyword: str) -> tuple[str | None, str]:

@@ -22,6 +22,7 @@ from queues.models import Queue
 from relay_project.db import partitions
 from relay_project.db.ids import id_floor, uuid_of
 from relay_project.mail.dkim import generate_rsa_key
+from relay_project.net.smtp_transaction import SENT_ALONG
 from sending.content import raw_message
 from sending.models import (
     Attempt,
@@ -359,12 +360,12 @@ class Maker:
     ) -> Attempt:
         """A try and its conversation."""
         hosts = list(HOSTS[domain])
-        names = ("name", "duration_ms", "command", "reply_code", "reply_text")
+        names = ("name", "duration_ms", "command", "reply_code", "reply_text", "note")
         conversation = {
             "start_time": at.isoformat(),
             "duration_ms": duration,
             "network_error": error,
-            "steps": [dict(zip(names, step, strict=True)) for step in steps],
+            "steps": [dict(zip(names, step, strict=False)) for step in steps],
         }
         session = {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "verified": False} if tls else None
         return Attempt.objects.create(
@@ -462,7 +463,7 @@ GREYLISTED = [
     MAIL,
     ("rcpt", 38, "RCPT TO:<anna.lindqvist@example.net>", 451, "4.7.1 Greylisted, please try again later"),
     ("rcpt", 39, "RCPT TO:<no.longer.here@example.net>", 550, "5.1.1 No such mailbox here"),
-    ("data", 40, "DATA", 554, "5.5.1 Error: no valid recipients"),
+    ("data", 40, "DATA", 554, "5.5.1 Error: no valid recipients", SENT_ALONG),
 ]
 TIMEOUT = [("dial", 30_000, "connect 198.51.100.77 port 25 from 203.0.113.25", 0, "")]
 ACCEPTED = [

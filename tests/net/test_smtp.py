@@ -29,11 +29,15 @@ SHORT = Timeouts(connect=2, banner=1, hello=1, starttls=1, mail=1, rcpt=1, data=
 
 
 class Server(SandboxSmtp):
-    """The sandbox with what it received, and a record of the commands in the order they came."""
+    """The sandbox with what it received, and a record of the commands in the order they came.
+
+    It offers no CHUNKING unless asked: that way of sending has its own tests, in test_smtp_chunking.py.
+    """
 
     def __init__(self, script: Script | None = None, **options: object) -> None:
         self.mails: list[ReceivedMail] = []
         self.commands: list[str] = []
+        options = {"chunking": False, **options}
         super().__init__(received=self._keep, script=self._record, **options)  # type: ignore[arg-type]
         self.answers = script
 

@@ -139,7 +139,8 @@ async def test_a_mail_that_cannot_be_stored_stays_with_its_sender() -> None:
 async def test_what_is_advertised_is_true(server: SandboxSmtp) -> None:
     async with aiosmtplib.SMTP(hostname=server.address, port=server.port) as client:
         await client.ehlo()
-        assert set(client.esmtp_extensions) == {"pipelining", "8bitmime", "smtputf8", "size", "enhancedstatuscodes"}
+        offered = {"pipelining", "8bitmime", "smtputf8", "size", "chunking", "enhancedstatuscodes"}
+        assert set(client.esmtp_extensions) == offered
 
 
 async def test_commands_out_of_order_are_refused(server: SandboxSmtp) -> None:
