@@ -19,7 +19,7 @@ PAYLOAD_VERSION = 1
 
 
 class EventKind(StrEnum):
-    """What can happen: the contract's eleven names, which webhooks subscribe to."""
+    """What can happen: the contract's eleven names, which webhooks subscribe to, and one of ours for `cancelled`."""
 
     ACCEPTED = "send.recipient.accepted"
     DEFERRED = "send.recipient.deferred"
@@ -27,6 +27,7 @@ class EventKind(StrEnum):
     BOUNCED = "send.recipient.bounced"
     COMPLAINED = "send.recipient.complained"
     SUPPRESSED = "send.recipient.suppressed"
+    CANCELLED = "send.recipient.cancelled"
     DOMAIN_CREATED = "domain.created"
     DOMAIN_DELETED = "domain.deleted"
     DOMAIN_STATUS_CHANGED = "domain.status.changed"

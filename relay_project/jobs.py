@@ -3,8 +3,12 @@
 A job is a hint: the work is found from the rows, so a lost or doubled one costs nothing. Procrastinate's worker (3.10)
 clears its new-job event after the fetch, so a notification that arrives during a fetch is lost and the queueing lock
 would then silence all later ones: `wake` notifies again when one is already waiting.
+
+A wake-up costs more than accepting a mail does. So a process leaves out those that follow its last one within
+WAKE_EVERY_SECONDS: whoever was woken keeps looking for longer than that (sending.deliver.pace).
 """
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,6 +17,8 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 DRAIN = "sending.drain"  # one waiting at most per queue
+WAKE_EVERY_SECONDS = 0.05  # of one process for one queue; at 50 mails a second every second or third mail wakes
+OPERATIONS = "sending.operations"  # staff gave an order over waiting mail
 HOUSEKEEPING = "housekeeping"  # the procrastinate queue of periodic work, taken by run_housekeeping
 STALLED_AFTER = timedelta(minutes=10)  # a job still `doing` without its worker's heartbeat for this long is nobody's
 
@@ -28,6 +34,9 @@ SELECT pg_notify(%(channel)s, '{"type": "job_inserted", "job_id": 0}') WHERE NOT
 """
 
 
+_woken_at: dict[str, float] = {}  # procrastinate queue → time.monotonic()
+
+
 def wake(task: str, queue: str) -> None:
     """Have one job of this name waiting in procrastinate's queue, and its worker told of it. A statement of its own."""
     with connection.cursor() as cursor:
@@ -35,8 +44,26 @@ def wake(task: str, queue: str) -> None:
 
 
 def wake_on_commit(task: str, queue: str) -> None:
-    """`wake` after the transaction's commit; a wake-up that fails never turns a success into an error."""
-    transaction.on_commit(lambda: wake(task, queue), robust=True)
+    """`wake_soon` after the transaction's commit; a wake-up that fails never turns a success into an error."""
+    transaction.on_commit(lambda: wake_soon(task, queue), robust=True)
+
+
+def wake_soon(task: str, queue: str) -> None:
+    """`wake`, unless this process did so just now: then its answer is still under way, or lasts.
+
+    What counts is when the former wake-up *began*: it is answered after that, and the looks go on for longer than
+    WAKE_EVERY_SECONDS from its answer, so one of them begins after the commit that this call follows.
+    """
+    began = time.monotonic()
+    if began - _woken_at.get(queue, -1e9) < WAKE_EVERY_SECONDS:
+        return
+    wake(task, queue)
+    _woken_at[queue] = began
+
+
+def forget_wakes() -> None:
+    """Have the next `wake_soon` wake: for tests, whose database is not the one of a moment ago."""
+    _woken_at.clear()
 
 
 def drain_queue(queue_id: int) -> str:

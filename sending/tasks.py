@@ -6,8 +6,7 @@ from procrastinate.contrib.django import app
 
 from relay_project import jobs
 from relay_project.metrics import Gauge
-from sending import sandbox_inbox
-from sending.backlog import upkeep
+from sending.backlog import orders, upkeep
 from sending.backlog.depth import read_depths
 from sending.backlog.ledger import read_ledger
 from sending.deliver import wakeups
@@ -24,6 +23,22 @@ async def drain() -> None:
     wakeups.wake_all()
 
 
+ORDER_SECONDS = 8.0  # of one run: a process that is to stop waits ten
+
+
+@app.task(name=jobs.OPERATIONS, queue=jobs.HOUSEKEEPING, retry=RetryStrategy(max_attempts=1))
+def operations() -> None:
+    """Carry out what staff ordered; what is left over wakes the next run."""
+    if not orders.carry_on(ORDER_SECONDS):
+        jobs.wake(jobs.OPERATIONS, jobs.HOUSEKEEPING)
+
+
+@jobs.every("* * * * *", "sending.orders")
+def find_orders(timestamp: int) -> None:
+    """Once a minute: orders whose wake-up was lost."""
+    orders.carry_on(ORDER_SECONDS)
+
+
 @jobs.every("* * * * *", "sending.upkeep")
 def keep_up(timestamp: int) -> None:
     """Once a minute: stickiness, held sites."""
@@ -33,10 +48,8 @@ def keep_up(timestamp: int) -> None:
 
 @jobs.every("7 * * * *", "sending.hourly")
 def hourly(timestamp: int) -> None:
-    """Once an hour: what may be forgotten."""
-    upkeep.forget_idempotency(timezone.now())
+    """Once an hour: what may be forgotten (what has an age is retention's)."""
     upkeep.forget_senders(timezone.now())
-    sandbox_inbox.trim()
 
 
 @jobs.every("* * * * * */15", "sending.depth")

@@ -1,18 +1,30 @@
 """Tables of the sending floor."""
 
 from sending.models.attempt import Attempt, AttemptRecipient, AttemptStatus
+from sending.models.forgotten import ForgottenDay
 from sending.models.idempotency import IdempotencyRecord
 from sending.models.operation import Measurement, Operation, OperationKind
 from sending.models.sandbox import SandboxMessage
-from sending.models.send import Content, Priority, Recipient, RecipientStatus, RecipientType, Send, Signature
+from sending.models.send import (
+    WAITING_STATUSES,
+    Content,
+    Priority,
+    Recipient,
+    RecipientStatus,
+    RecipientType,
+    Send,
+    Signature,
+)
 from sending.models.suppression import Suppression, SuppressionReason
 from sending.models.waiting import Phase, Waiting
 
 __all__ = [
+    "WAITING_STATUSES",
     "Attempt",
     "AttemptRecipient",
     "AttemptStatus",
     "Content",
+    "ForgottenDay",
     "IdempotencyRecord",
     "Measurement",
     "Operation",

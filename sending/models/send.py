@@ -6,9 +6,12 @@ Reverse managers are not used for that reason.
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.lookups import GreaterThan
 
 from projects.models import Domain, Project
 from queues.models import Queue
+
+AN_HOUR_OF_IDS = 3_600_000 << 12  # relay_project.db.ids
 
 
 class RecipientStatus(models.TextChoices):
@@ -88,7 +91,21 @@ class Send(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = (models.Index(fields=("project", "id"), name="send_project"),)
+        indexes = (
+            models.Index(fields=("project", "id"), name="send_project"),
+            # What retention asks a whole day for: sends whose time is more than an hour of ids after their accept.
+            models.Index(
+                fields=("message_date",),
+                condition=models.Q(
+                    GreaterThan(
+                        models.Func("message_date", function="id_floor", output_field=models.BigIntegerField())
+                        - models.F("id"),
+                        AN_HOUR_OF_IDS,
+                    )
+                ),
+                name="send_scheduled",
+            ),
+        )
 
     def __str__(self) -> str:
         return str(self.uuid)
