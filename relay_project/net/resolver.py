@@ -20,15 +20,18 @@ import dns.query
 import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.TLSA
 import dns.rdtypes.ANY.TXT
 import dns.resolver
 
 from relay_project.mail.mx import MxRecord, is_null_mx
 from relay_project.mail.text import clean
+from relay_project.mail.tlsa import Tlsa
 from relay_project.net.dns_answer import Answer, Attempt, LookupFailed, NameNotFound, Nameserver, ResolverFailure, ask
 
 __all__ = [
     "Answer",
+    "HostAnswer",
     "LookupFailed",
     "MxAnswer",
     "NameNotFound",
@@ -57,6 +60,15 @@ class MxAnswer:
     implicit: bool = False  # there is no MX record
     null: bool = False  # "this domain accepts no mail" (RFC 7505)
     authentic: bool = False  # a validating nameserver vouches for the MX records
+
+
+@dataclass(frozen=True, slots=True)
+class HostAnswer:
+    """Where a host is."""
+
+    addresses: tuple[str, ...]  # IPv6 then IPv4
+    canonical_name: str  # where its CNAMEs lead
+    authentic: bool  # a validating nameserver vouches for the addresses
 
 
 @dataclass(slots=True)
@@ -93,16 +105,32 @@ class Resolver:
         return MxAnswer(records, authentic=answer.authentic)
 
     async def addresses(self, host: str) -> list[str]:
-        """IPv6 then IPv4 addresses of `host`, perhaps none; raises NameNotFound or ResolverFailure.
+        """IPv6 then IPv4 addresses of `host`, perhaps none; raises NameNotFound or ResolverFailure."""
+        return list((await self.host(host)).addresses)
+
+    async def host(self, host: str) -> HostAnswer:
+        """The addresses of `host`, perhaps none, and whether they are vouched for; raises like `addresses`.
 
         A family that cannot be looked up is left out as long as the other one has an address.
         """
         outcomes = await asyncio.gather(self._outcome(host, dns.rdatatype.AAAA), self._outcome(host, dns.rdatatype.A))
         answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-        found = [record.to_text() for answer in answers for record in answer.records]
+        found = tuple(record.to_text() for answer in answers for record in answer.records)
         if not found:
             _raise_worst(outcomes)
-        return found
+        name = next((answer.canonical_name for answer in answers if answer.records), host.rstrip(".").lower())
+        return HostAnswer(found, name, all(answer.authentic for answer in answers))
+
+    async def tlsa(self, host: str, port: int) -> tuple[Tlsa, ...]:
+        """The TLSA records of a host that its domain vouches for, none where it does not.
+
+        A failure (SERVFAIL is how a validating nameserver says "bogus") raises ResolverFailure.
+        """
+        try:
+            answer = await self.lookup(f"_{port}._tcp.{host}", dns.rdatatype.TLSA)
+        except NameNotFound:
+            return ()
+        return tuple(map(_tlsa, answer.records)) if answer.authentic else ()
 
     async def txt(self, name: str) -> list[str]:
         """The TXT records at `name`, each with its strings joined; raises NameNotFound or ResolverFailure."""
@@ -218,6 +246,11 @@ def _mx_record(record: dns.rdata.Rdata) -> MxRecord:
     # the root, which stands for "no mail", keeps its dot: without it the host would be empty
     host = mx.exchange.to_text(omit_final_dot=True).lower()
     return MxRecord(mx.preference, host)
+
+
+def _tlsa(record: dns.rdata.Rdata) -> Tlsa:
+    tlsa = cast(dns.rdtypes.ANY.TLSA.TLSA, record)
+    return Tlsa(tlsa.usage, tlsa.selector, tlsa.mtype, tlsa.cert)
 
 
 def _txt_texts(answer: Answer) -> list[str]:
