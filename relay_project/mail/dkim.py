@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 MIN_RSA_BITS = 1024  # RFC 8301 §3.2: verifiers refuse shorter keys
 CACHED_KEYS = 2048  # loaded keys; loading an RSA key costs as much as a signature
+CACHED_NAMES = 512  # field names, and sets of them; a project's mails have the same ones, a hostile one has its own
 FOLD_AT = 72  # octets of a line inside the signature field
 
 # Signed whenever present, except what the way changes or adds (RFC 6376 §5.4) and what is not part of the message.
@@ -117,35 +118,45 @@ def sign(message: bytes, signers: Sequence[Signer], timestamp: int) -> bytes:
     """
     header, _, body = message.partition(b"\r\n\r\n")
     names, canonical = _canonical_header(header)
-    body_hash = base64.b64encode(hashlib.sha256(_canonical_body(body)).digest()).decode("ascii")
-    common = f"t={timestamp}; q=dns/txt;\r\n\th={_fold_names(names)};\r\n\tbh={body_hash};\r\n\tb="
-    return b"".join([_signature(signer, common, canonical) for signer in signers])
+    body_hash = base64.b64encode(hashlib.sha256(_canonical_body(body)).digest())
+    common = b"t=%d; q=dns/txt;\r\n\th=%b;\r\n\tbh=%b;\r\n\tb=" % (timestamp, _fold_names(names), body_hash)
+    relaxed = _unfolded(common)
+    return b"".join([_signature(signer, common, canonical, relaxed) for signer in signers])
 
 
-def _signature(signer: Signer, common: str, canonical: bytes) -> bytes:
+def _signature(signer: Signer, common: bytes, canonical: bytes, relaxed: bytes) -> bytes:
     """Write and sign one field; b= is empty while signing and folded freely afterwards (RFC 6376 §3.7)."""
-    field = (
-        f"DKIM-Signature: v=1; a={signer.key.algorithm}; c=relaxed/relaxed;\r\n"
-        f"\td={signer.domain}; s={signer.selector};\r\n\ti=@{signer.domain};\r\n\t{common}"
-    ).encode("ascii")
-    signature = signer.key.sign(canonical + _relaxed_field(field)[1])
+    begin, relaxed_begin = _beginning(signer.key.algorithm, signer.domain, signer.selector)
+    signature = signer.key.sign(b"%b%b%b" % (canonical, relaxed_begin, relaxed))
     encoded = binascii.b2a_base64(signature, newline=False)
     lines = [encoded[i : i + FOLD_AT] for i in range(0, len(encoded), FOLD_AT)]
-    return field + b"\r\n\t ".join(lines) + b"\r\n"
+    return b"%b%b%b\r\n" % (begin, common, b"\r\n\t ".join(lines))
 
 
-def _canonical_header(header: bytes) -> tuple[list[str], bytes]:
+@lru_cache(CACHED_KEYS)
+def _beginning(algorithm: str, domain: str, selector: str) -> tuple[bytes, bytes]:
+    """The field up to t=, as sent and in canonical form: the same for every message of a signer."""
+    value = f"v=1; a={algorithm}; c=relaxed/relaxed;\r\n\td={domain}; s={selector};\r\n\ti=@{domain};\r\n\t"
+    encoded = value.encode("ascii")
+    return b"DKIM-Signature: " + encoded, b"dkim-signature:" + _unfolded(encoded)
+
+
+def _unfolded(value: bytes) -> bytes:
+    """Canonicalise what is written here (RFC 6376 §3.4.2): its only white space in a row is that of its folds."""
+    return value.replace(b"\r\n\t ", b" ").replace(b"\r\n\t", b" ")
+
+
+def _canonical_header(header: bytes) -> tuple[tuple[bytes, ...], bytes]:
     """Give the names for h= and the canonical fields in that order.
 
     Of a repeated field the last one is named first: verifiers take them from the bottom up (RFC 6376 §5.4.2).
     """
     fields = [_relaxed_field(field) for field in reversed(_split_fields(header))]
-    signed = [(name, line) for name, line in fields if name and name not in UNSIGNED_HEADERS]
-    names = [name.decode("ascii") for name, _ in signed]
-    if "from" not in names:
+    signed = [(name, value) for name, value in fields if name]
+    names = tuple([name for name, _ in signed])
+    if b"from" not in names:
         raise Unsignable("a message without From cannot be signed")
-    names += [name.decode("ascii") for name in OVERSIGNED_HEADERS]
-    return names, b"".join([line + b"\r\n" for _, line in signed])
+    return names + OVERSIGNED_HEADERS, b"".join([b"%b:%b\r\n" % field for field in signed])
 
 
 def _split_fields(header: bytes) -> list[bytes]:
@@ -160,16 +171,21 @@ def _split_fields(header: bytes) -> list[bytes]:
 
 
 def _relaxed_field(field: bytes) -> tuple[bytes, bytes]:
-    """Canonicalise one field (RFC 6376 §3.4.2); the name is empty for what is no field."""
+    """Canonicalise one field (RFC 6376 §3.4.2); the name is empty for one that is not signed."""
     name, colon, value = field.partition(b":")
-    name = name.rstrip(b" \t").lower()
-    if not colon or not _FIELD_NAME.fullmatch(name):
-        return b"", b""
+    name = _signed_name(name) if colon else b""
     if b"\r\n" in value:
         value = value.replace(b"\r\n", b"")
     if b"  " in value or b"\t" in value:
         value = _WSP_RUN.sub(b" ", value)
-    return name, name + b":" + value.strip(b" \t")
+    return name, value.strip(b" \t")
+
+
+@lru_cache(CACHED_NAMES)
+def _signed_name(name: bytes) -> bytes:
+    """The canonical name of a field that is signed; empty for others and for what is no name."""
+    name = name.rstrip(b" \t").lower()
+    return name if name not in UNSIGNED_HEADERS and _FIELD_NAME.fullmatch(name) else b""
 
 
 def _canonical_body(body: bytes) -> bytes:
@@ -193,16 +209,17 @@ def _canonical_body(body: bytes) -> bytes:
     return body if body.endswith(b"\r\n") or not body else body + b"\r\n"
 
 
-def _fold_names(names: Sequence[str]) -> str:
+@lru_cache(CACHED_NAMES)
+def _fold_names(names: tuple[bytes, ...]) -> bytes:
     """Write the h= list, broken after colons."""
     lines, line = [], names[0]
     for name in names[1:]:
         if len(line) + len(name) + 1 > FOLD_AT:
-            lines.append(line + ":")
+            lines.append(line + b":")
             line = name
         else:
-            line += ":" + name
-    return "\r\n\t ".join([*lines, line])
+            line += b":" + name
+    return b"\r\n\t ".join([*lines, line])
 
 
 # --- keys and their DNS record --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ MAX_ENCODED_WORD = 75  # octets, RFC 2047 §2
 MAX_NAME = 76  # octets of a field name; longer ones break readers that want "name:" on a line of 78
 MAX_PLAIN_WORD = 900  # octets; a longer word leaves no room for the rest of its line and is encoded instead
 MAX_NESTING = 50  # comments and groups in a value read as mailboxes: the stdlib's reader calls itself for each
+CACHED_NAMES = 512  # entries; nearly all mail uses the same few fields
 CACHED_MAILBOXES = 4096  # entries; the From of a campaign repeats, its recipients do not
 
 # The wire contract's list: what the writer makes itself, or what only the receiving side may say.
@@ -83,6 +84,7 @@ class NamedAddress:
     name: str | None = None
 
 
+@lru_cache(CACHED_NAMES)
 def check_header_name(name: str) -> None:
     """Raise HeaderInjection unless `name` is a field name of RFC 5322 §2.2 of at most MAX_NAME octets."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
@@ -119,6 +121,8 @@ def encode_mailboxes(name: str, mailboxes: Iterable[NamedAddress]) -> bytes:
     """
     check_header_name(name)
     tokens = [token for mailbox in mailboxes for token in _mailbox_tokens(mailbox.address, mailbox.name or "")]
+    if len(tokens) == 1:  # nearly every mail: nothing to fold
+        return f"{name}: {tokens[0][:-1]}\r\n".encode("utf-8", "replace")
     return _fold(name, tokens).removesuffix(b",\r\n") + b"\r\n"
 
 
