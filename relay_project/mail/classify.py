@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
@@ -37,9 +38,10 @@ class Category(StrEnum):
 class Cause(StrEnum):
     """What about us an infrastructure verdict complains of; each has its own remedy."""
 
-    IP_REPUTATION = "ip-reputation"  # the source IP, or its PTR record, is not trusted
+    IP_REPUTATION = "ip-reputation"  # the source IP or the sending domain is listed or not trusted
     AUTHENTICATION = "authentication"  # SPF, DKIM or DMARC
-    RATE = "rate"  # too many connections, messages or recipients
+    DNS = "dns"  # the PTR record, the EHLO name, or the return path's domain
+    RATE = "rate"  # too many connections or messages
     PROTOCOL = "protocol"  # what we said, TLS, or how we are set up
 
 
@@ -90,8 +92,13 @@ _LAST_STAGES = frozenset({Stage.DATA, Stage.DATA_CLOSE})
 
 SERVICE_CLOSING = 421  # RFC 5321 §3.8: said at any step, and by everybody who finds us too fast
 
-# Replies quote addresses, and whoever chose them must not choose the row; linear, since texts are hostile.
-_ADDRESS = re.compile(r"<?[^\s<>@]{1,320}@[^\s<>@]{1,320}>?")
+MAX_READ = 800  # characters of a reply that are read: the reason stands at its beginning, and texts are hostile
+
+# Replies quote addresses, and whoever chose them must not choose the row. Texts are hostile: possessive and bounded
+# (RFC 5321 §4.5.3.1: a local part of 64 octets, a domain of 255), so the time is linear in the length.
+_ADDRESS = re.compile(r'<?(?:"[^"]{1,64}+"|[^\s<>@"]{1,64}+)@[^\s<>@,;)]{1,255}+>?')
+# {gap} in a text: what lies between "mailbox" and "not found" must not speak of somebody else.
+_GAP = r"(?:(?!\b(?:domain|host|server|sender|client|ip|dns|address list)\b).){0,60}"
 
 
 def classify(stage: Stage, reply: Reply | None, failure: NetworkFailure | None = None, recipients: int = 1) -> Verdict:
@@ -123,9 +130,19 @@ def is_throttle(stage: Stage, reply: Reply | None, failure: NetworkFailure | Non
 
 def _by_table(stage: Stage, reply: Reply) -> Verdict:
     """Give the verdict of the first row that matches; the last rows match every 4xx and 5xx."""
-    code, text = str(reply.code), " ".join(_ADDRESS.sub("<>", clean(reply.text)).split())
+    code, text = str(reply.code), " ".join(_ADDRESS.sub("<>", clean(reply.text, MAX_READ)).lower().split())
     enhanced = (reply.enhanced or "")[2:] if (reply.enhanced or "").startswith(f"{code[0]}.") else "none"
+    return _decided(stage, code, enhanced, text)
+
+
+@lru_cache(maxsize=1024)  # a drain hears the same few replies again and again; a look through the table takes 100 µs
+def _decided(stage: Stage, code: str, enhanced: str, text: str) -> Verdict:
     return next((rule.verdict for rule in RULES if rule.matches(stage, code, enhanced, text)), UNEXPECTED)
+
+
+def source_of(rule: str) -> str:
+    """Where it is written that a rule, by its id, decides as it does; empty for one that is no more."""
+    return _SOURCES.get(rule, "")
 
 
 def _spared(verdict: Verdict) -> Verdict:
@@ -152,13 +169,15 @@ def _of_failure(stage: Stage, failure: NetworkFailure) -> Verdict:
 
 def _load_rules(path: Path) -> tuple[Rule, ...]:
     """Read the table; a row without id, verdict or source is refused by its missing key."""
-    rows: Sequence[Mapping[str, object]] = tomllib.loads(path.read_text(encoding="utf-8"))["rule"]
-    return tuple(_rule(row) for row in rows)
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return tuple(_rule(row, table["phrases"]) for row in table["rule"])
 
 
-def _rule(row: Mapping[str, object]) -> Rule:
-    """Build one row."""
-    text, cause = row.get("text"), row.get("cause")
+def _rule(row: Mapping[str, object], phrases: Mapping[str, Mapping[str, object]]) -> Rule:
+    """Build one row; what its phrases say counts as if it stood in the row."""
+    parts = [row, *(phrases[name] for name in _strings(row.get("phrases", [])))]
+    texts = [text for part in parts for text in _strings(part.get("text", []))]
+    cause = row.get("cause")
     verdict = Verdict(
         Outcome(str(row["outcome"])),
         Category(str(row["category"])),
@@ -169,12 +188,18 @@ def _rule(row: Mapping[str, object]) -> Rule:
     )
     return Rule(
         verdict=verdict,
-        source=str(row["source"]),
+        source="; ".join(str(part["source"]) for part in parts if "source" in part),
         stages=frozenset(Stage(stage) for stage in _strings(row.get("stages", []))),
         codes=tuple(_strings(row["codes"])),
         enhanced=frozenset(_strings(row.get("enhanced", []))),
-        text=re.compile(str(text), re.IGNORECASE) if text else None,
+        text=_pattern(texts),
     )
+
+
+def _pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
+    """One pattern of all alternatives."""
+    alternatives = "|".join(f"(?:{text})" for text in texts)
+    return re.compile(alternatives.replace("{gap}", _GAP)) if texts else None
 
 
 def _strings(value: object) -> list[str]:
@@ -185,3 +210,17 @@ def _strings(value: object) -> list[str]:
 
 
 RULES = _load_rules(Path(__file__).with_name("bounce_rules.toml"))
+
+# What decides without a row: no reply, or one that needs no table.
+_SOURCES = {
+    "accepted": "RFC 5321 §4.2.1, §4.2.3 (250 to 259: the recipient, or the message for it, was taken)",
+    "null-mx": "RFC 7505 §4.2 (the domain says that it takes no mail)",
+    "no-such-domain": "RFC 5321 §5.1 (NXDOMAIN is an answer)",
+    "unexpected-reply": "RFC 5321 §4.2.1 (a reply out of place: nothing is concluded, and the mail is tried again)",
+    **{
+        f"network-{kind}": "RFC 5321 §4.5.4.1 (no reply: tried again by the schedule)"
+        for kind in FailureKind
+        if kind not in (FailureKind.NULL_MX, FailureKind.NO_SUCH_DOMAIN)
+    },
+    **{rule.verdict.rule: rule.source for rule in RULES},
+}

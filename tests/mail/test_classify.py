@@ -84,7 +84,7 @@ def test_a_missing_mailbox_is_suppressed(line: str) -> None:
         ("556 5.1.10 Recipient address has null MX", Category.DOMAIN),
         ("556 domain takes no mail", Category.DOMAIN),
         ("550 recipient server: unknown error", Category.RECIPIENT),
-        ("550 recipient domain not found", Category.RECIPIENT),
+        ("550 recipient domain not found", Category.DOMAIN),
         ("554 Your IP address 192.0.2.1 has been disabled, connection closed", Category.INFRASTRUCTURE),
         ("550 <no.such.user@example.com> not today", Category.RECIPIENT),
         ("599 who knows", Category.INFRASTRUCTURE),
@@ -138,11 +138,17 @@ def test_a_success_out_of_place_is_not_taken_for_delivery(stage: Stage, code: in
 
 
 @pytest.mark.parametrize("stage", ABOUT_US)
-@pytest.mark.parametrize("line", ["554 5.1.1 no such user", "550 go away", "421 busy", "521 no mail here"])
+@pytest.mark.parametrize("line", ["554 5.1.1 no such user", "550 go away", "521 no mail here"])
 def test_replies_before_mail_defer_to_the_next_host(stage: str, line: str) -> None:
     verdict = judge(stage, line)
     assert (verdict.outcome, verdict.category) == (Outcome.DEFERRED, Category.INFRASTRUCTURE)
     assert not verdict.suppress
+
+
+@pytest.mark.parametrize("stage", ABOUT_US)
+def test_a_busy_server_is_nobodys_fault(stage: str) -> None:
+    verdict = judge(stage, "421 busy")
+    assert (verdict.outcome, verdict.category) == (Outcome.DEFERRED, Category.TEMPORARY)
 
 
 @pytest.mark.parametrize(
