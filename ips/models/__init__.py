@@ -3,5 +3,16 @@
 from ips.models.server import Sender, Server
 from ips.models.site import HeldSite, SendCount, SiteLimit
 from ips.models.source_ip import SourceIp
+from ips.models.tls import MtaStsPolicy, TlsOverride, TlsRequirement
 
-__all__ = ["HeldSite", "SendCount", "Sender", "Server", "SiteLimit", "SourceIp"]
+__all__ = [
+    "HeldSite",
+    "MtaStsPolicy",
+    "SendCount",
+    "Sender",
+    "Server",
+    "SiteLimit",
+    "SourceIp",
+    "TlsOverride",
+    "TlsRequirement",
+]
