@@ -22,6 +22,7 @@ IN_THE_PAST = "You cannot schedule a retry in the past"
 TOO_FAR = "You cannot schedule a retry more than 30 days ahead"
 NONE_FAILED = "No failed recipients to retry"
 NONE_MATCHES = "No matching failed recipients found for the provided IDs"
+NO_CONTENT = "The content of this send is no longer kept"
 MAY_NOT_SEND = "Domain {} is not allowed to send emails (status: {})"  # as accept() says it
 
 
@@ -41,6 +42,7 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
             retried, is_due = 0, _hurry(cursor, send, now) > 0
         else:
             _check_domain(send)
+            _check_content(cursor, send)
             due_at = _due_at(send_after, now)
             retried, is_due = _revive(cursor, send, due_at, recipient_ids, now), due_at <= now
         if is_due:
@@ -53,6 +55,13 @@ def _check_domain(send: Send) -> None:
     domain = Domain.objects.filter(pk=send.domain_id).first()
     if domain is not None and domain.status not in MAY_SEND:
         raise RetryRefused(MAY_NOT_SEND.format(domain.domain, domain.status))
+
+
+def _check_content(cursor: CursorWrapper, send: Send) -> None:
+    """There is something to send, and until the commit nobody removes it: retention looks again once this is over."""
+    cursor.execute("SELECT FROM sending_content WHERE id = %s FOR SHARE", [send.content_id])
+    if cursor.rowcount == 0:
+        raise RetryRefused(NO_CONTENT)
 
 
 def _due_at(send_after: int | None, now: datetime) -> datetime:
@@ -93,9 +102,9 @@ WITH revived AS (
    WHERE send_id = %(send)s AND id = ANY(%(ids)s) AND id >= %(send)s AND id < %(top)s
   RETURNING id, address)
 INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
-                             due_at, tries, lost)
-SELECT id, %(send)s, %(project)s, %(queue)s, %(queue)s, 0, substring(address from '[^@]*$'), %(size)s, %(phase)s,
-       %(due)s, 0, 0
+                             due_at, tries, lost, since)
+SELECT id, %(send)s, %(project)s, %(queue)s, %(queue)s, %(priority)s, substring(address from '[^@]*$'), %(size)s,
+       %(phase)s, %(due)s, 0, 0, %(due)s
   FROM revived ORDER BY id
 ON CONFLICT (recipient_id) DO NOTHING
 """
@@ -116,7 +125,13 @@ def _revive(
     ids = [recipient_id for (recipient_id,) in cursor.fetchall()]
     if not ids:
         raise RetryRefused(NONE_FAILED if recipient_ids is None else NONE_MATCHES)
-    where: dict[str, Any] = {"project": send.project_id, "queue": send.queue_id, "size": send.size_bytes, "due": due_at}
-    phase = (Phase.DUE if due_at <= now else Phase.LATER).value
-    cursor.execute(_REVIVE, {**values, **where, "ids": ids, "phase": phase})
+    waiting: dict[str, Any] = {
+        "project": send.project_id,
+        "queue": send.queue_id,
+        "priority": send.priority,
+        "size": send.size_bytes,
+        "due": due_at,
+        "phase": (Phase.DUE if due_at <= now else Phase.LATER).value,
+    }
+    cursor.execute(_REVIVE, {**values, **waiting, "ids": ids})
     return len(ids)

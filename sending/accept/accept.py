@@ -23,7 +23,7 @@ from sending.accept import idempotency, rules, store
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.accept.store import Draft
 from sending.content import compose_stored
-from sending.models import RecipientStatus
+from sending.models import Priority, RecipientStatus
 from sending.suppress import suppressed_among
 
 ACCEPTED = Counter("relay_sends_accepted_total", "Sends accepted.", ["queue_name"])
@@ -35,6 +35,7 @@ class _Checked:
     request: SendRequest
     domain: Domain
     recipients: list[RequestedRecipient]
+    priority: Priority
 
     @property
     def id_count(self) -> int:
@@ -79,7 +80,7 @@ def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime
 def _check(project: Project, request: SendRequest, known: dict[str, Domain | None]) -> _Checked:
     rules.check_texts(request)
     domain = rules.check_sender(project, request, known)
-    return _Checked(request, domain, rules.check_recipients(request))
+    return _Checked(request, domain, rules.check_recipients(request), rules.check_priority(project, request))
 
 
 def _drafts(checked: dict[int, _Checked], outcomes: dict[int, Accepted | Refused], now: datetime) -> dict[int, Draft]:
@@ -105,7 +106,9 @@ def _draft(item: _Checked, ids: Iterator[int], now: datetime) -> Draft:
         size = rules.check_size(len(compose_stored(stored)))
     except HeaderInjection as error:
         raise Refused(str(error), status=422, field="headers") from None
-    return Draft(item.request, item.domain, item.recipients, send_id, content_id, recipient_ids, stored, size)
+    return Draft(
+        item.request, item.domain, item.recipients, send_id, content_id, recipient_ids, stored, size, item.priority
+    )
 
 
 def _write(project: Project, drafts: dict[int, Draft], now: datetime) -> dict[int, Accepted | Refused]:

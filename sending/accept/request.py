@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay_project.mail.mime import Attachment, NamedAddress
-from sending.models import RecipientType
+from sending.models import Priority, RecipientType
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class SendRequest:
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
     send_after: datetime | None = None
+    priority: Priority | None = None  # None: what the project sends
     idempotency_key: str | None = None
     fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
 

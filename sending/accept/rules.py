@@ -4,16 +4,19 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from projects.models import Domain, Project
+from projects.models import Domain, Project, SendType
 from projects.models.domain import MAY_SEND
 from relay_project.db.lookup import Lookup
 from relay_project.mail.address import InvalidAddress, Mailbox, parse_mailbox
 from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import Refused, RequestedRecipient, SendRequest
+from sending.models import Priority
 
 MEBIBYTE = 1024 * 1024
 MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 5322 §2.1.1 has it for a line
-MAX_AHEAD = timedelta(days=30)  # a partition that something waiting refers to is not dropped; mail lies no further ahead
+MAX_AHEAD = timedelta(
+    days=30
+)  # a partition that something waiting refers to is not dropped; mail lies no further ahead
 _BY_NAME = Lookup(Domain, "t.project_id = %s AND t.domain = %s")
 
 
@@ -59,6 +62,16 @@ def check_schedule(request: SendRequest, now: datetime) -> None:
     """A send time that is not too far ahead; one in the past means now."""
     if request.send_after is not None and request.send_after > now + MAX_AHEAD:
         raise Refused("A mail cannot be scheduled more than 30 days ahead.", status=422, field="send_after")
+
+
+def check_priority(project: Project, request: SendRequest) -> Priority:
+    """What the request asks for, or what the project sends. Nobody is served before others of their kind by asking."""
+    usual = Priority.BULK if project.send_type == SendType.DISTRIBUTIONAL else Priority.TRANSACTIONAL
+    if request.priority is None:
+        return Priority.NOTICE if project.is_system else usual
+    if request.priority < usual:
+        raise Refused(f"Mail of a {project.send_type} project is bulk.", status=422, field="priority")
+    return request.priority
 
 
 def check_key(request: SendRequest) -> None:

@@ -15,7 +15,7 @@ from relay_project.db.ids import uuid_of
 from relay_project.mail.mime import LATEST_VERSION
 from sending.accept.request import RequestedRecipient, SendRequest
 from sending.content import StoredMessage
-from sending.models import Phase, RecipientStatus
+from sending.models import Phase, Priority, RecipientStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Draft:
     recipient_ids: list[int]
     stored: StoredMessage
     size_bytes: int
+    priority: Priority = Priority.TRANSACTIONAL
     suppressed: frozenset[str] = frozenset()
 
     def status(self, recipient: RequestedRecipient) -> RecipientStatus:
@@ -81,12 +82,13 @@ WITH content AS (
                 %(attachments)s::text[]) AS c(id, html, text, headers, attachments)
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
-                            size_bytes, message_date, writer_version, mailer, instance_domain)
+                            size_bytes, message_date, writer_version, mailer, instance_domain, priority)
   SELECT s.id, s.uuid, %(project)s, %(queue)s, s.domain, s.content, s.from_address, s.from_name, s.subject, s.size,
-         s.date, %(writer)s, %(mailer)s, %(instance)s
+         s.date, %(writer)s, %(mailer)s, %(instance)s, s.priority
     FROM unnest(%(send_ids)s::bigint[], %(uuids)s::uuid[], %(domains)s::bigint[], %(content_ids)s::bigint[],
                 %(from_addresses)s::text[], %(from_names)s::text[], %(subjects)s::text[], %(sizes)s::int[],
-                %(dates)s::timestamptz[]) AS s(id, uuid, domain, content, from_address, from_name, subject, size, date)
+                %(dates)s::timestamptz[], %(priorities)s::smallint[])
+      AS s(id, uuid, domain, content, from_address, from_name, subject, size, date, priority)
 ), recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
   SELECT r.id, r.send, %(project)s, r.position, r.type, r.address, r.name, r.status, 0
@@ -95,10 +97,12 @@ WITH content AS (
       AS r(id, send, position, type, address, name, status)
 )
 INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
-                             due_at, tries, lost)
-SELECT w.id, w.send, %(project)s, %(queue)s, %(queue)s, 0, w.domain, w.size, w.phase, w.due, 0, 0
+                             due_at, tries, lost, since)
+SELECT w.id, w.send, %(project)s, %(queue)s, %(queue)s, w.priority, w.domain, w.size, w.phase, w.due, 0, 0,
+       CASE WHEN w.phase = 1 THEN w.due END
   FROM unnest(%(w_ids)s::bigint[], %(w_sends)s::bigint[], %(w_domains)s::text[], %(w_sizes)s::int[],
-              %(w_phases)s::smallint[], %(w_dues)s::timestamptz[]) AS w(id, send, domain, size, phase, due)
+              %(w_phases)s::smallint[], %(w_dues)s::timestamptz[], %(w_priorities)s::smallint[])
+    AS w(id, send, domain, size, phase, due, priority)
 """
 
 
@@ -138,6 +142,7 @@ def _columns(drafts: Sequence[Draft], now: datetime) -> dict[str, list[Any]]:
         "from_names": [s.from_name for s in stored],
         "subjects": [s.subject for s in stored],
         "dates": [s.message_date for s in stored],
+        "priorities": [int(d.priority) for d in drafts],
     }
     rows = [
         (draft, recipient, recipient_id, position)
@@ -162,4 +167,5 @@ def _columns(drafts: Sequence[Draft], now: datetime) -> dict[str, list[Any]]:
         "w_sizes": [draft.size_bytes for draft, _, _, _ in live],
         "w_phases": [int(Phase.DUE if due[draft.send_id] <= now else Phase.LATER) for draft, _, _, _ in live],
         "w_dues": [due[draft.send_id] for draft, _, _, _ in live],
+        "w_priorities": [int(draft.priority) for draft, _, _, _ in live],
     }

@@ -18,7 +18,7 @@ from relay_project.mail.mime import Attachment, NamedAddress
 from relay_project.web.errors import Violation, Violations
 from relay_project.web.fields import BLANK, NUL, text_violation
 from sending.accept.request import RequestedRecipient, SendRequest
-from sending.models import RecipientType
+from sending.models import Priority, RecipientType
 
 MAX_SUBJECT = 998  # characters, the contract's; RFC 5322 §2.1.1 has it for a line
 MAX_DISPLAY_NAME = 998  # characters, what the columns hold
@@ -29,6 +29,8 @@ MAX_FILE_NAME = 255  # characters, what file systems hold
 MAX_HEADERS = 200  # our own: no mail client writes a tenth of it
 MAX_HEADERS_SIZE = 262_144  # characters of all of them, our own: folding thirteen million took five seconds
 MAX_HEADER_VALUE = 65_536  # characters, our own: receiving servers cut or refuse a header far below
+
+PRIORITIES = {"transactional": Priority.TRANSACTIONAL, "bulk": Priority.BULK}
 
 MULTIPLE = "Multiple email addresses are not allowed."
 NOT_AN_ADDRESS = "This value is not a valid email address."
@@ -71,6 +73,7 @@ def read_message(
     html, text = (_read_text(body, name) for name in ("body_html", "body_text"))
     headers = _read_headers(body)
     attachments, undecodable = _read_attachments(body)
+    priority = _read_priority(body)
     _check_not_empty(body, html, text)
     if body.violations or from_ is None:
         raise Violations(body.violations)
@@ -82,6 +85,7 @@ def read_message(
         body_text=text,
         headers=headers,
         attachments=attachments,
+        priority=priority,
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
     )
@@ -180,6 +184,17 @@ def _read_text(body: _Body, field: str) -> str | None:
         body.note(field, NUL)
     else:
         return value
+    return None
+
+
+def _read_priority(body: _Body) -> Priority | None:
+    """Our own addition to the contract: a word; without it the project's send type decides."""
+    value = body.data.get("priority")
+    if value is None:
+        return None
+    if isinstance(value, str) and value in PRIORITIES:
+        return PRIORITIES[value]
+    body.note("priority", f"This value should be one of {', '.join(PRIORITIES)}.")
     return None
 
 

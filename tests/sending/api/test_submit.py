@@ -39,6 +39,18 @@ def test_ids_are_exact_in_json_and_above_32_bits(api):
     assert 2**32 < api.send() < 2**53
 
 
+def test_bulk_can_be_marked_and_leaves_after_the_rest(api):
+    """Our own addition to the contract."""
+    assert Send.objects.get(pk=api.send(priority="bulk")).priority == 10
+    assert Send.objects.get(pk=api.send(priority="transactional")).priority == 0
+    assert Send.objects.get(pk=api.send(priority=None)).priority == 0
+    for wrong in ("urgent", 0, True, ["bulk"], ""):
+        assert refused(api.post("/sends", mail(priority=wrong))) == (
+            422,
+            "priority: This value should be one of transactional, bulk.",
+        )
+
+
 def test_an_address_in_to_and_cc_gets_one_mail(api):
     """Lesson C15."""
     send_id = api.send(to=["dora@example.test", "dora@EXAMPLE.test"], cc={"email": "dora@Example.Test", "name": "D"})
