@@ -1,5 +1,6 @@
 """Tables of the ips floor."""
 
+from ips.models.incident import Incident, IncidentCause
 from ips.models.server import Sender, Server
 from ips.models.site import HeldSite, SendCount, SiteLimit
 from ips.models.source_ip import SourceIp
@@ -7,6 +8,8 @@ from ips.models.tls import MtaStsPolicy, TlsOverride, TlsRequirement
 
 __all__ = [
     "HeldSite",
+    "Incident",
+    "IncidentCause",
     "MtaStsPolicy",
     "SendCount",
     "Sender",

@@ -15,6 +15,7 @@ from sending.models.send import (
     Send,
     Signature,
 )
+from sending.models.soft_bounce import SoftBounce
 from sending.models.suppression import Suppression, SuppressionReason
 from sending.models.waiting import Phase, Waiting
 
@@ -37,6 +38,7 @@ __all__ = [
     "SandboxMessage",
     "Send",
     "Signature",
+    "SoftBounce",
     "Suppression",
     "SuppressionReason",
     "Waiting",

@@ -99,14 +99,14 @@ def test_an_address_in_a_reply_does_not_choose_the_row(quoted: str) -> None:
     assert not classify(Stage.RCPT, Reply(550, None, f"{quoted} not today")).suppress
 
 
-HOSTILE_WORDS = st.sampled_from(
-    ["user ", "mailbox ", "recipient ", "address ", "sender ", "helo ", "message ", "too many ", "exceeded ", "a", "a@", "<", '"'
-     , '"a', "messages from ", "no such ", "@", "(", "\n", "ß", "unknown ", "your ", "ip ", "550 "]
-)  # fmt: skip
+HOSTILE = ["user ", "mailbox ", "recipient ", "address ", "sender ", "helo ", "message ", "too many ", "exceeded "]
+HOSTILE += ["a", "a@", "<", '"', '"a', "@", "(", "\n", "ß", "messages from ", "unknown ", "your ", "no such ", "550 "]
 
 
 @given(
-    st.lists(HOSTILE_WORDS, min_size=1, max_size=6), st.sampled_from([450, 550, 554]), st.sampled_from(["rcpt", "mail"])
+    st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=6),
+    st.sampled_from([450, 550, 554]),
+    st.sampled_from(["rcpt", "mail"]),
 )
 def test_a_hostile_text_costs_little(words: list[str], code: int, stage: str) -> None:
     """No reply may hold up the sender: what is read is bounded, and so is every repeat in the table."""
