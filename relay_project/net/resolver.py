@@ -113,7 +113,15 @@ class Resolver:
 
         A family that cannot be looked up is left out as long as the other one has an address.
         """
-        outcomes = await asyncio.gather(self._outcome(host, dns.rdatatype.AAAA), self._outcome(host, dns.rdatatype.A))
+        questions = ((host.rstrip(".").lower(), rdtype) for rdtype in (dns.rdatatype.AAAA, dns.rdatatype.A))
+        known = [self._known(question) for question in questions]
+        outcomes: Sequence[Answer | LookupFailed]
+        if known[0] is not None and known[1] is not None:
+            outcomes = (known[0], known[1])  # two tasks would cost more than all the rest of a mail's routing
+        else:
+            outcomes = await asyncio.gather(
+                self._outcome(host, dns.rdatatype.AAAA), self._outcome(host, dns.rdatatype.A)
+            )
         answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
         found = tuple(record.to_text() for answer in answers for record in answer.records)
         if not found:
@@ -153,16 +161,21 @@ class Resolver:
 
     async def _outcome(self, name: str, rdtype: dns.rdatatype.RdataType) -> Answer | LookupFailed:
         question = (name.rstrip(".").lower(), rdtype)
-        kept = self._kept.get(question)
-        if kept is not None and kept.until > time.monotonic():
-            self._kept.move_to_end(question)
-            return kept.outcome
+        if (known := self._known(question)) is not None:
+            return known
         task = self._in_flight.get(question)
         if task is None:
             task = self._in_flight[question] = asyncio.create_task(self._ask(question))
             task.add_done_callback(lambda _: self._in_flight.pop(question, None))
         # shielded: whoever asked first may be cancelled, the others still wait for the answer
         return await asyncio.shield(task)
+
+    def _known(self, question: _Question) -> Answer | LookupFailed | None:
+        kept = self._kept.get(question)
+        if kept is None or kept.until <= time.monotonic():
+            return None
+        self._kept.move_to_end(question)
+        return kept.outcome
 
     async def _ask(self, question: _Question) -> Answer | LookupFailed:
         outcome: Answer | LookupFailed

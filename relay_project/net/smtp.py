@@ -26,7 +26,8 @@ from relay_project.net.conversation import (
     TlsRequirement,
     Transaction,
 )
-from relay_project.net.smtp_open import Opening
+from relay_project.net.smtp_message import WireMessage
+from relay_project.net.smtp_open import Opening, Vouch
 from relay_project.net.smtp_transaction import Abilities, Conversation
 from relay_project.net.smtp_wire import Wire
 
@@ -81,16 +82,18 @@ class SmtpConnection:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         deadline: float | None = None,
         trust: ssl.SSLContext | None = None,
+        vouch: Vouch | None = None,
         chunking: bool = True,
     ) -> SmtpConnection:
         """Connect, read the banner, greet, and start TLS as `tls` demands.
 
         `source` is a local address to bind; `deadline` is a `time.monotonic()` value that cuts everything short.
-        `trust` replaces the system's certificates under VERIFIED. Without `chunking` no BDAT is used although the
-        server offers it. Raises ConversationFailed.
+        Under VERIFIED, `trust` replaces the system's certificates, and `vouch` all of them: it alone decides about
+        what the server sent. Without `chunking` no BDAT is used although the server offers it. Raises
+        ConversationFailed.
         """
         opened_at = datetime.now(UTC)
-        opening = Opening(endpoint, source, helo_name, tls, timeouts, deadline, trust)
+        opening = Opening(endpoint, source, helo_name, tls, timeouts, deadline, trust, vouch)
         return cls(opening, await opening.run(), opened_at, chunking)
 
     @property
@@ -99,7 +102,7 @@ class SmtpConnection:
         return self._wire.usable and not self._closing and not self._busy
 
     async def deliver(
-        self, envelope: Envelope, message: bytes | Sequence[bytes], deadline: float | None = None
+        self, envelope: Envelope, message: bytes | Sequence[bytes] | WireMessage, deadline: float | None = None
     ) -> Transaction:
         """Carry one mail; never raises for what the peer does.
 
@@ -109,7 +112,8 @@ class SmtpConnection:
         """
         if self._busy:
             raise RuntimeError("this connection carries another mail right now")
-        conversation = Conversation(self._wire, self._abilities, self._timeouts, envelope, message, deadline)
+        whole = WireMessage.of(message)
+        conversation = Conversation(self._wire, self._abilities, self._timeouts, envelope, whole, deadline)
         reused, self.deliveries, self._busy = self.deliveries > 0, self.deliveries + 1, True
         try:
             rested = reused and time.monotonic() - self._last_at > RESTED_SECONDS

@@ -7,9 +7,9 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from _ssl import ENCODING_DER
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import cast
 
@@ -23,12 +23,15 @@ from relay_project.net.conversation import (
     TlsRequirement,
 )
 from relay_project.net.smtp_wire import Wire
+from relay_project.net.trust import encrypting_context, opportunistic_context, verifying_context
 
 # linux/in.h; lets the kernel choose the port at connect, when it knows the peer. Without it each source address has
 # 28,000 ports for all peers together, and those of closed connections stay taken for a minute.
 IP_BIND_ADDRESS_NO_PORT = 24
 
 REFUSALS = (ConnectionRefusedError, ConnectionResetError)
+
+Vouch = Callable[[Sequence[bytes]], str | None]  # of certificates in DER: why they are not the host's, or None
 
 OK = range(200, 300)  # every 2yz is success (RFC 5321 §4.2.1); lesson C5
 
@@ -44,6 +47,7 @@ class Opening:
     timeouts: Timeouts
     deadline: float | None
     trust: ssl.SSLContext | None
+    vouch: Vouch | None = None
     steps: list[Step] = field(default_factory=list)
     extensions: Mapping[str, str] = field(default_factory=dict)
     tls: TlsInfo | None = None
@@ -163,14 +167,17 @@ class Opening:
         self._lengthen_last_step(time.monotonic() - begun)
         session = transport.get_extra_info("ssl_object")
         cipher = session.cipher()
-        self.tls = TlsInfo(
-            session.version() or "", cipher[0] if cipher else "", context.verify_mode is ssl.CERT_REQUIRED
-        )
+        if self.vouch is not None and (reason := self.vouch(_certificates(session))):
+            raise self._tls_failed(reason)
+        verified = self.vouch is not None or context.verify_mode is ssl.CERT_REQUIRED
+        self.tls = TlsInfo(session.version() or "", cipher[0] if cipher else "", verified)
 
     def _context(self) -> ssl.SSLContext:
-        if self.requirement is TlsRequirement.VERIFIED:
-            return self.trust or verifying_context()
-        return encrypting_context() if self.requirement is TlsRequirement.ENCRYPTED else opportunistic_context()
+        if self.requirement < TlsRequirement.ENCRYPTED:
+            return opportunistic_context()
+        if self.requirement is TlsRequirement.ENCRYPTED or self.vouch is not None:
+            return encrypting_context()  # where TLSA records vouch, authorities do not count (RFC 7672 §3.1)
+        return self.trust or verifying_context()
 
     def _server_name(self) -> str | None:
         """SNI takes names only; a certificate check against an address is left to OpenSSL."""
@@ -240,27 +247,6 @@ def read_extensions(reply: Reply) -> dict[str, str]:
     return extensions
 
 
-@lru_cache(maxsize=1)
-def opportunistic_context() -> ssl.SSLContext:
-    """Any certificate, any TLS version, any cipher: still better than clear text (RFC 7435, lesson C1)."""
-    context = _accepting_any_certificate()
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context
-
-
-@lru_cache(maxsize=1)
-def encrypting_context() -> ssl.SSLContext:
-    """Any certificate, but TLS 1.2 or later."""
-    return _accepting_any_certificate()
-
-
-@lru_cache(maxsize=1)
-def verifying_context() -> ssl.SSLContext:
-    """The system's certificates and the host's name."""
-    return ssl.create_default_context()
-
-
 def _choose_port_late(sock: socket.socket) -> None:
     try:
         sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
@@ -268,11 +254,12 @@ def _choose_port_late(sock: socket.socket) -> None:
         pass  # not Linux, or before 4.2: fewer ports, nothing else
 
 
-def _accepting_any_certificate() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+def _certificates(session: ssl.SSLObject) -> list[bytes]:
+    """What the server sent, in DER, its own certificate first."""
+    # Public since Python 3.13; before, the object below has the same method and returns certificates.
+    inner = session if hasattr(session, "get_unverified_chain") else session._sslobj  # type: ignore[attr-defined]
+    chain = inner.get_unverified_chain() or ()
+    return [one if isinstance(one, bytes) else one.public_bytes(ENCODING_DER) for one in chain]
 
 
 def _describe_tls(error: Exception) -> str:
