@@ -108,6 +108,8 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Contents", "draft", "sending_content"),
             ("Signatures", "verified", "sending_signature"),
             ("Idempotency keys", "fingerprint", "sending_idempotencyrecord"),
+            ("Retention", "auto_delete", "relay_project_retentionrun"),
+            ("Forgotten days", "event_busy", "sending_forgottenday"),
         ),
     ),
 )

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from time import monotonic
@@ -35,6 +36,8 @@ from relay_project import metrics
 from relay_project.db.migrate import missing_migrations
 from relay_project.db.partitions import WARNING_DAYS, days_ready
 from relay_project.mail.text import clean
+from relay_project.models import RetentionRun
+from relay_project.retention import IN_USE, stranded
 
 READY_SECONDS = 2.5  # a probe that waits longer is commonly counted as failed; leaves 0.5 s of the promised 3
 CONNECT_SECONDS = 2  # libpq's least value
@@ -178,6 +181,35 @@ def _partitions_ahead() -> HealthResult:
 def _days_ready() -> int:
     with connection.cursor() as cursor:
         return days_ready(cursor)
+
+
+RETENTION_SILENT = timedelta(hours=6)  # it runs every hour
+RETENTION_OVERDUE = timedelta(days=2)  # a dump of the database may be in the way for a night
+
+
+@check("retention", roles=("housekeeping",))
+def _retention() -> HealthResult:
+    """It runs, ends well, and nothing that is due stays because somebody is always in the way."""
+    now = datetime.now(UTC)
+    last = RetentionRun.objects.first()
+    if last is None:
+        return passed("has not run yet")
+    if last.error:
+        return failed(f"The last run of retention failed: {last.error}")
+    if now - last.started_at > RETENTION_SILENT:
+        return failed(f"Retention has not run since {last.started_at:%d %b, %H:%M} UTC: is run_housekeeping running?")
+    stuck = [
+        one["partition"]
+        for one in last.kept_back
+        if one["reason"] == IN_USE and now - datetime.fromisoformat(one["due_at"]) > RETENTION_OVERDUE
+    ]
+    if stuck:
+        return failed(f"{stuck[0]} is due for days and always in use: end the transaction that holds it.", stuck=stuck)
+    with connection.cursor() as cursor:
+        lost = [partition.name for partition in stranded(cursor, now)]
+    if lost:
+        return failed(f"{lost[0]} is detached and not due: attach it again, or drop it.", detached=lost)
+    return passed(f"ran {last.started_at:%d %b, %H:%M} UTC", kept_back=len(last.kept_back))
 
 
 # --- The listener --------------------------------------------------------------------------------------------------

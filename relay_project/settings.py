@@ -103,6 +103,21 @@ PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, ma
 
 # --- Processes -----------------------------------------------------------------------------------------------------
 
+# --- Retention, in days --------------------------------------------------------------------------------------------
+
+RETENTION_SENDS_DAYS = read_positive(env, "RETENTION_SENDS_DAYS", default=30, maximum=3650)
+# What a send is made of, and what was tried for it, leaves with it at the latest.
+RETENTION_CONTENT_DAYS = min(
+    read_positive(env, "RETENTION_CONTENT_DAYS", default=30, maximum=3650), RETENTION_SENDS_DAYS
+)
+RETENTION_ATTEMPTS_DAYS = min(
+    read_positive(env, "RETENTION_ATTEMPTS_DAYS", default=30, maximum=3650), RETENTION_SENDS_DAYS
+)
+RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, maximum=3650)
+RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)
+RETENTION_SANDBOX_DAYS = read_positive(env, "RETENTION_SANDBOX_DAYS", default=30, maximum=3650)
+RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, minimum=0, maximum=36_500)  # 0: for ever
+
 WEB_BIND = read_endpoint(env, "WEB_BIND", default="127.0.0.1:8000")
 WEB_WORKERS = read_positive(env, "WEB_WORKERS", default=2, maximum=64)
 WEB_THREADS = read_positive(env, "WEB_THREADS", default=8, maximum=256)

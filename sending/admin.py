@@ -16,6 +16,7 @@ from sending.models import (
     Attempt,
     AttemptRecipient,
     Content,
+    ForgottenDay,
     IdempotencyRecord,
     Recipient,
     SandboxMessage,
@@ -273,3 +274,11 @@ class SandboxMessageAdmin(Facts):
     list_display = ("received_at", "subject", "reverse_path", PROJECT, SEND, "is_tls")
     list_display_links = ("received_at", "subject")
     ordering = ("-id",)
+
+
+@admin.register(ForgottenDay)
+class ForgottenDayAdmin(Facts):
+    """Days whose content left early, because their project keeps it for less."""
+
+    list_display = ("day", PROJECT, "kept_back", "looked_at")
+    list_display_links = ("day",)

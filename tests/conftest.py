@@ -1,6 +1,9 @@
 """Fixtures of the whole suite."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
+from django.db import connection
 
 from tests import database
 
@@ -20,3 +23,15 @@ def pytest_unconfigure() -> None:
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Have a server running before the test database is made (pytest-django asks this fixture first)."""
     database.ensure_running()
+
+
+@pytest.fixture
+def old_days(transactional_db: None) -> Iterator[Callable[..., None]]:
+    """Makes every table's partition of past days; whatever is there beyond the test database's goes at the end."""
+    from tests import history
+
+    with connection.cursor() as cursor:
+        before = history.tables(cursor)
+        yield lambda *days: history.make_days(cursor, days)
+        for name in history.tables(cursor) - before:
+            cursor.execute(f'DROP TABLE "{name}"')

@@ -18,6 +18,9 @@ class Project(models.Model):
 
     name = models.CharField(max_length=255)
     send_type = models.CharField(max_length=16, choices=SendType.choices)
+    content_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Bodies are kept for this many days; null: as long as the instance keeps them."
+    )
     is_system = models.BooleanField(default=False, help_text="Owns the instance domain and sends Relay's own notices.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -5,18 +5,27 @@ anybody: CREATE TABLE (LIKE …) + CHECK + ATTACH takes only SHARE UPDATE EXCLUS
 insert behind any reader. No DEFAULT partition: it would forbid DETACH … CONCURRENTLY.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic, sleep
 from typing import Any
 
-from django.db import connection, transaction
+import structlog
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.operations import CreateModel
 
 from relay_project.db.ids import id_floor
-from relay_project.db.locks import PARTITIONS, advisory_lock
+from relay_project.db.locks import PARTITIONS, try_lock
 
 WARNING_DAYS = 7  # health warns when fewer days are ready
+LOCK_TIMEOUT = "5s"  # for one statement; what queues behind it waits no longer either
+PATIENCE_SECONDS = 30.0  # for whoever holds a table: a VACUUM of the parent, a partition's removal
+ASK_AGAIN_SECONDS = 0.2
+
+log = structlog.get_logger()
 
 
 class CreatePartitionedModel(CreateModel):
@@ -72,36 +81,81 @@ def partition_name(table: str, day: date) -> str:
     return f"{table}_p{day:%Y%m%d}"
 
 
-def make_partitions(days_ahead: int) -> int:
+def make_partitions(days_ahead: int, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Make what is missing from today (the database's clock) to `days_ahead` days on; returns how many were made.
 
-    Each partition is a transaction of its own; safe to run in several processes at once.
+    Each partition is a transaction of its own, the next days of every table first; safe to run in several processes at
+    once. Somebody who is in the way (a VACUUM of the parent, an index being built) is waited for; after
+    `patience_seconds` what is missing is left to the next call when the coming WARNING_DAYS are ready, and otherwise
+    raises OperationalError.
     """
+    give_up = monotonic() + patience_seconds
     made = 0
-    with connection.cursor() as cursor, advisory_lock(cursor, PARTITIONS):
-        cursor.execute("SELECT clock_timestamp()")
-        today = cursor.fetchone()[0].astimezone(UTC).date()
-        there = existing_partitions(cursor)
-        for table, column in partitioned_tables(cursor):
-            for day in (Day.of(today + timedelta(days=offset)) for offset in range(days_ahead + 1)):
-                if partition_name(table, day.day) not in there:
-                    _make_partition(cursor, table, column, day)
-                    made += 1
+    with connection.cursor() as cursor, _lock(cursor, give_up):
+        for table, column, day in _missing(cursor, days_ahead):
+            try:
+                _make_patiently(cursor, table, column, day, give_up)
+            except OperationalError as error:
+                if days_ready(cursor) < min(WARNING_DAYS, days_ahead + 1):
+                    raise
+                log.warning("partitions.left_for_later", first_missing=partition_name(table, day.day), error=str(error))
+                break
+            made += 1
     return made
 
 
-def _make_partition(cursor: CursorWrapper, table: str, column: str, day: Day) -> None:
+@contextmanager
+def _lock(cursor: CursorWrapper, give_up: float) -> Iterator[None]:
+    """Ask for the lock again and again: waiting *inside* pg_advisory_lock would hold a snapshot, for which a partition's
+    removal in turn waits. The maker that we wait for is itself bounded by its patience."""
+    while not try_lock(cursor, PARTITIONS):
+        if monotonic() >= give_up + PATIENCE_SECONDS:
+            raise OperationalError("another process has been making partitions for too long")
+        sleep(ASK_AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [PARTITIONS])
+
+
+def _missing(cursor: CursorWrapper, days_ahead: int) -> list[tuple[str, str, Day]]:
+    """(table, key column, day) of what is not there yet, day by day."""
+    cursor.execute("SELECT clock_timestamp()")
+    today = cursor.fetchone()[0].astimezone(UTC).date()
+    there, tables = existing_partitions(cursor), partitioned_tables(cursor)
+    days = [Day.of(today + timedelta(days=offset)) for offset in range(days_ahead + 1)]
+    return [
+        (table, column, day) for day in days for table, column in tables if partition_name(table, day.day) not in there
+    ]
+
+
+def _make_patiently(cursor: CursorWrapper, table: str, column: str, day: Day, give_up: float) -> None:
+    while True:
+        try:
+            return make_partition(cursor, table, column, day)
+        except OperationalError:  # the lock timeout; were it the database, the next statement would say so
+            if monotonic() >= give_up:
+                raise
+            log.info("partitions.waiting", partition=partition_name(table, day.day))
+            sleep(ASK_AGAIN_SECONDS)
+
+
+def make_partition(cursor: CursorWrapper, table: str, column: str, day: Day) -> None:
+    """One table's day, in a transaction of its own that waits at most LOCK_TIMEOUT for a lock."""
     name = partition_name(table, day.day)
     with transaction.atomic():
-        cursor.execute("SET LOCAL lock_timeout = '5s'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         cursor.execute(
             f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING ALL, '
             f'CONSTRAINT day CHECK ("{column}" >= {day.floor} AND "{column}" < {day.ceiling}))'
         )
-        cursor.execute(
-            f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES FROM ({day.floor}) TO ({day.ceiling})'
-        )
+        attach(cursor, table, name, day)
         cursor.execute(f'ALTER TABLE "{name}" DROP CONSTRAINT day')
+
+
+def attach(cursor: CursorWrapper, table: str, name: str, day: Day) -> None:
+    """Make a table the day's partition; nothing is scanned where a CHECK of the range stands on it."""
+    cursor.execute(f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES FROM ({day.floor}) TO ({day.ceiling})')
 
 
 def days_ready(cursor: CursorWrapper) -> int:

@@ -8,7 +8,6 @@ from ips.senders import DEAD_SENDERS
 
 UNSERVED_MINUTES = 5
 UNSTICK_ROWS = 5000  # a statement
-IDEMPOTENCY_HOURS = 24
 SENDER_ROW_HOURS = 24
 
 # Rows of a sticky lane whose IP is disabled, gone, moved to another queue, or served by nobody for a while.
@@ -35,15 +34,6 @@ def unstick(now: datetime) -> int:
             freed += int(cursor.rowcount)
             if cursor.rowcount < UNSTICK_ROWS:
                 return freed
-
-
-def forget_idempotency(now: datetime) -> int:
-    """Drop idempotency records after their 24 hours; returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM sending_idempotencyrecord WHERE created_at < %s", [now - timedelta(hours=IDEMPOTENCY_HOURS)]
-        )
-        return int(cursor.rowcount)
 
 
 def forget_senders(now: datetime) -> int:

@@ -13,10 +13,12 @@ from ips.models import HeldSite, Sender, Server, SourceIp
 from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
+from relay_project.models import RetentionRun
 from sending.models import (
     Attempt,
     AttemptRecipient,
     Content,
+    ForgottenDay,
     IdempotencyRecord,
     Recipient,
     SandboxMessage,
@@ -107,6 +109,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         SandboxMessage.objects.create(project_id=project.pk, send_id=send.pk, subject="Your order", data=SECRET.encode()),
         Signature.objects.create(send=send, header_lines=SECRET.encode()),
         Suppression.objects.create(project=project, email="gone@example.net", reason="bounce"),
+        ForgottenDay.objects.create(project_id=project.pk, day=now.date(), looked_at=now),
+        RetentionRun.objects.create(
+            started_at=now, finished_at=now, partitions=1, size_bytes=4096,
+            kept_back=[{"partition": "sending_send_p20260101", "reason": "mail that waits", "due_at": now.isoformat()}],
+        ),
         Waiting.objects.create(
             recipient_id=recipient.pk, send_id=send.pk, project_id=project.pk, queue_id=queue.pk, lane=queue.pk,
             domain="example.net", size_bytes=2048, phase=2, due_at=now + timedelta(minutes=5), held_site_id=held.pk,

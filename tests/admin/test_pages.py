@@ -21,7 +21,7 @@ from relay_project.web.staff import Happened, span, subject_of
 from sending.models import Attempt, AttemptRecipient, Content, Recipient, Send
 from tests.admin.secret import SECRET
 
-OURS = ("accounts", "projects", "queues", "ips", "sending")
+OURS = ("relay_project", "accounts", "projects", "queues", "ips", "sending")
 MODELS = [model for app in OURS for model in apps.get_app_config(app).get_models()]
 PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, Event)
 

@@ -78,13 +78,6 @@ def test_any_number_of_rows_is_freed_at_once(scene: Scene, monkeypatch: pytest.M
     assert not Waiting.objects.filter(lane=-4711).exists()
 
 
-def test_idempotency_records_are_kept_for_a_day(scene: Scene) -> None:
-    scene.send("ann@one.example", idempotency_key="k", fingerprint="f")
-    assert upkeep.forget_idempotency(later(hours=23)) == 0
-    assert upkeep.forget_idempotency(later(hours=25)) == 1
-    assert not IdempotencyRecord.objects.exists()
-
-
 def test_a_queue_that_drained_says_zero(scene: Scene) -> None:
     """Lesson C20: the gauge stuck at its last value."""
     for _ in range(3):
