@@ -17,7 +17,7 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 DRAIN = "sending.drain"  # one waiting at most per queue
-WAKE_EVERY_SECONDS = 0.05  # of one process for one queue; at 50 mails a second every second or third mail wakes
+WAKE_EVERY_SECONDS = 0.1  # of one process for one queue
 OPERATIONS = "sending.operations"  # staff gave an order over waiting mail
 HOUSEKEEPING = "housekeeping"  # the procrastinate queue of periodic work, taken by run_housekeeping
 STALLED_AFTER = timedelta(minutes=10)  # a job still `doing` without its worker's heartbeat for this long is nobody's

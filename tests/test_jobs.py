@@ -9,7 +9,7 @@ from pathlib import Path
 import procrastinate
 import psycopg
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from procrastinate.contrib.django import app
 
 from relay_project import jobs
@@ -26,7 +26,8 @@ def todo(queue: str = QUEUE) -> int:
 
 @pytest.fixture
 def no_jobs(transactional_db):
-    """Jobs committed by the test go at its end."""
+    """Jobs committed by the test go at its end, and no wake-up of the test before silences its first one."""
+    jobs.forget_wakes()
     yield
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM procrastinate_jobs")
@@ -60,6 +61,31 @@ def test_a_wake_up_is_heard_and_heard_again_while_its_job_still_waits(listener):
     assert len(listener()) == 1, "by procrastinate's own trigger: the channel is the one it listens to"
     jobs.wake(jobs.DRAIN, QUEUE)
     assert len(listener()) == 1, "nothing was inserted, and yet the worker is told"
+    assert todo() == 1
+
+
+def test_a_wake_up_that_follows_another_closely_is_left_out(listener, monkeypatch):
+    """Whoever was woken looks on for longer than WAKE_EVERY_SECONDS (tests/sending/test_pace.py)."""
+    clock = [100.0]
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
+    jobs.wake_soon(jobs.DRAIN, QUEUE)
+    assert len(listener()) == 1
+    clock[0] += jobs.WAKE_EVERY_SECONDS * 0.99
+    jobs.wake_soon(jobs.DRAIN, QUEUE)
+    jobs.wake_soon(jobs.DRAIN, jobs.drain_queue(8))
+    assert listener(0.1) == []
+    assert todo(jobs.drain_queue(8)) == 1, "each queue has senders of its own"
+    clock[0] += jobs.WAKE_EVERY_SECONDS * 0.02
+    jobs.wake_soon(jobs.DRAIN, QUEUE)
+    assert len(listener()) == 1, "the job still waits, so this is the second notification of it"
+
+
+def test_a_wake_up_that_failed_silences_none(no_jobs, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(jobs, "_WAKE", "SELECT nonsense")
+        with pytest.raises(ProgrammingError):
+            jobs.wake_soon(jobs.DRAIN, QUEUE)
+    jobs.wake_soon(jobs.DRAIN, QUEUE)
     assert todo() == 1
 
 

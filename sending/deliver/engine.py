@@ -28,9 +28,11 @@ from relay_project.mail.text import clean
 from relay_project.metrics import SECONDS, Counter, Gauge, Histogram
 from relay_project.net.resolver import Resolver
 from sending.deliver import giveback, wakeups
-from sending.deliver.claim import Ring
+from sending.deliver.claim import Ring, lanes_of
+from sending.deliver.glance import is_anything_due
 from sending.deliver.load import Job
 from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome, attempt_status, status_of
+from sending.deliver.pace import LOOK_MAX_SECONDS, Pace
 from sending.deliver.pool import Pool
 from sending.deliver.prepare import Preparer
 from sending.deliver.route import Router
@@ -43,11 +45,10 @@ log = structlog.get_logger()
 ATTEMPTS = Counter("email_send_attempts_total", "Attempts by how they ended.", ["ip", "status"])
 DURATION = Histogram("email_delivery_duration_seconds", "From claim to outcome.", ["ip"], buckets=SECONDS)
 IN_FLIGHT = Gauge("relay_mails_in_flight", "Recipients claimed and not yet settled.", multiprocess_mode="livesum")
+LOOKS = Counter("relay_looks_total", "Looks of the senders for due mail, by what they found.", ["found"])
 UNFORESEEN = Counter("relay_unforeseen_failures_total", "Attempts that ended in an error nobody foresaw (see the log).")
 
-LOOK_MIN_SECONDS = 0.025  # after a find
-LOOK_MAX_SECONDS = 1.0  # idle; lost hints and due retries are found by then
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 0.9  # less than a sender at rest waits between looks: each of them sweeps
 SETTLE_SECONDS = 0.05
 SETTLE_RESULTS = 200
 LOCK_LOSS_SECONDS = 5.0  # without its lock a sender may be declared dead after this; it must have let go by then
@@ -78,6 +79,7 @@ class Engine:
     _taker: Taker = field(init=False)
     _settler: Settler = field(init=False)
     _around: Surroundings = field(init=False)
+    _pace: Pace = field(default_factory=Pace)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,14 +112,14 @@ class Engine:
         await self._in_claim_thread(self.registration.start)
         self._taker.ring.sender_id = self.registration.sender_id
         await self._refresh()
-        wakeups.listen(self._wake.set)
+        wakeups.listen(self._woken)
         log.info("sender.started", sender=self.registration.sender_id, ips=self._addresses())
         settling = asyncio.create_task(self._settle_loop())
         heart = asyncio.create_task(self._heart_loop())
         try:
             await self._look_loop()
         finally:
-            wakeups.unlisten(self._wake.set)
+            wakeups.unlisten(self._woken)
             await self._wind_down()
             self._settler.close()
             await settling
@@ -129,6 +131,7 @@ class Engine:
         """Ask `run` to end."""
         self._stopping.set()
         self._wake.set()
+        self._room.set()
 
     async def _wind_down(self) -> None:
         """Jobs that were not dialled go back at once; conversations may finish within SHUTDOWN_SECONDS."""
@@ -160,30 +163,34 @@ class Engine:
     # --- claim -----------------------------------------------------------------------------------------------------
 
     async def _look_loop(self) -> None:
-        pause = LOOK_MIN_SECONDS
         while not self._stopping.is_set():
-            jobs: list[Job] = []
             if self._may_claim():
-                jobs = await self._guarded(self._look)
-            for job in jobs:
-                self._start(job)
-            pause = LOOK_MIN_SECONDS if jobs else min(pause * 2, LOOK_MAX_SECONDS)
-            if jobs and self._has_room():
-                await asyncio.sleep(0)  # more may be due: look again at once, after the others had their turn
-            else:
-                await self._pause(pause)
+                is_likely = self._pace.is_woken or self._pace.is_full
+                if not self._pace.is_full or self._pace.is_woken:
+                    self._taker.ring.forget()  # something may be new, or nothing left
+                self._pace.begin(time.monotonic())
+                jobs = await self._guarded(lambda: self._look(is_likely))  # noqa: B023 - awaited at once
+                for job in jobs:
+                    self._start(job)
+                self._pace.end(sum(len(job.targets) for job in jobs), time.monotonic())
+                LOOKS.labels("something" if jobs else "nothing").inc()
+            await self._rest()
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for a wake-up, for room where there is none, or for the time to pass."""
-        event = self._wake if self._has_room() else self._room
-        self._room.clear()
-        try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            pass
-        if self._wake.is_set():
+    async def _rest(self) -> None:
+        """Until it is time for the next look, or until there is room for what it finds."""
+        if not self._may_claim():
+            self._room.clear()
+            await until(self._room, LOOK_MAX_SECONDS)
+            return
+        await asyncio.sleep(0)  # the others have their turn, even if the next look is due
+        while not self._stopping.is_set() and (delay := self._pace.delay(time.monotonic())):
             self._wake.clear()
-            self._taker.ring.forget()
+            await until(self._wake, delay)
+
+    def _woken(self) -> None:
+        """A wake-up job says that something is due."""
+        self._pace.wake(time.monotonic())
+        self._wake.set()
 
     def _may_claim(self) -> bool:
         return bool(self._serving()) and self._lock_lost_at is None and not self._settler.is_stuck and self._has_room()
@@ -195,8 +202,11 @@ class Engine:
     def _serving(self) -> list[ServedIp]:
         return [ip for ip in self.registration.ips.values() if ip.id not in self._draining_ips]
 
-    def _look(self) -> list[Job]:
-        """In the claim thread: free what is lost, promote what fell due, take what is due."""
+    def _look(self, is_likely: bool) -> list[Job]:
+        """In the claim thread: free what is lost, promote what fell due, take what is due.
+
+        Where nothing says that anything is (`is_likely`), a glance comes first.
+        """
         now = datetime.now(UTC)
         if time.monotonic() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = time.monotonic()
@@ -205,8 +215,11 @@ class Engine:
                 log.warning("sender.swept", rows=lost)
             if giveback.promote(now) or lost:
                 self._taker.ring.forget()
+        serving = self._serving()
+        if not is_likely and not is_anything_due([lane for ip in serving for lane in lanes_of(ip)]):
+            return []
         return self._taker.take(
-            self._serving(),
+            serving,
             settings.IN_FLIGHT_ROWS - self._rows,
             settings.IN_FLIGHT_BYTES - self._bytes,
             now,
@@ -400,6 +413,14 @@ def unforeseen(talk: Talk, failure: NetworkFailure, category: Category) -> Attem
         conversations=talk.conversations,
         network_error=failure.text,
     )
+
+
+async def until(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, or for the time to pass."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        pass
 
 
 def close_connection() -> None:

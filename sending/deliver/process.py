@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 WORKER_POLL_SECONDS = 1.0  # for hints whose notification got lost
 WORKER_PAUSE_SECONDS = 2.0
+UNSERVED_PAUSE_SECONDS = 0.05  # before the first IP is served; mail that is accepted then should not wait for a look
 
 
 def run(engine: Engine) -> None:
@@ -45,7 +46,7 @@ async def _listen(engine: Engine) -> None:
     while True:
         queues = served_queues(engine)
         if not queues:
-            await asyncio.sleep(WORKER_PAUSE_SECONDS)
+            await asyncio.sleep(UNSERVED_PAUSE_SECONDS)
             continue
         worker = asyncio.create_task(_work(queues))
         try:

@@ -55,9 +55,9 @@ class Taker:
         return jobs
 
     def _load(self, rows: Sequence[Claimed], claimed_at: float) -> list[Job]:
+        """No savepoint: an error of the database ends the whole claim, and any other leaves the transaction as it is."""
         try:
-            with transaction.atomic():
-                return load(rows, self.keys, claimed_at)
+            return load(rows, self.keys, claimed_at)
         except (DatabaseError, InterfaceError):
             raise
         except Exception:
