@@ -5,6 +5,7 @@ import hashlib
 import ipaddress
 import json
 import re
+from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -206,6 +207,21 @@ def read_routes(env: environ.Env, name: str) -> dict[str, str]:
         raise ImproperlyConfigured(
             f'{name} must be JSON such as {{"example.com": "192.0.2.1:25"}}, not {raw!r}.'
         ) from None
+
+
+def read_lifetime(env: environ.Env, name: str, schedule: RetrySchedule) -> timedelta:
+    """How long mail may wait, such as `3d`; by default three days, or a day more than a longer schedule takes."""
+    tries = sum(schedule.steps, timedelta())
+    raw = env.str(name, default="")
+    if not raw.strip():
+        return max(timedelta(days=3), tries + timedelta(days=1))
+    try:
+        [span] = parse_schedule(raw).steps
+    except (InvalidSchedule, ValueError):
+        raise ImproperlyConfigured(f"{name} must be a time such as 3d or 36h, not {raw!r}.") from None
+    if span <= tries:
+        raise ImproperlyConfigured(f"{name} is {raw!r}, but the tries of RETRY_SCHEDULE alone take {tries}.")
+    return span
 
 
 def read_schedule(env: environ.Env, name: str, default: str) -> RetrySchedule:

@@ -24,6 +24,7 @@ from relay_project.configuration import (
     read_domain,
     read_endpoint,
     read_issuer,
+    read_lifetime,
     read_log_level,
     read_networks,
     read_positive,
@@ -92,6 +93,7 @@ CONVERSATION_SECONDS = read_positive(
     env, "CONVERSATION_SECONDS", default=300
 )  # overall deadline, counts from the claim
 RETRY_SCHEDULE = read_schedule(env, "RETRY_SCHEDULE", default="15m,1h,2h,4h,8h,16h")
+MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what waits longer is given up
 SITE_SHARE = read_positive(env, "SITE_SHARE", default=40, maximum=49)  # per cent of the allowance slow sites may hold
 LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
 
@@ -100,8 +102,6 @@ MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 
 # An API request's body. A mail of MAX_MESSAGE_BYTES fits: base64 adds a third, JSON's escapes more.
 MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
 PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
-
-# --- Processes -----------------------------------------------------------------------------------------------------
 
 # --- Retention, in days --------------------------------------------------------------------------------------------
 
@@ -117,6 +117,8 @@ RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, 
 RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)
 RETENTION_SANDBOX_DAYS = read_positive(env, "RETENTION_SANDBOX_DAYS", default=30, maximum=3650)
 RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, minimum=0, maximum=36_500)  # 0: for ever
+
+# --- Processes -----------------------------------------------------------------------------------------------------
 
 WEB_BIND = read_endpoint(env, "WEB_BIND", default="127.0.0.1:8000")
 WEB_WORKERS = read_positive(env, "WEB_WORKERS", default=2, maximum=64)

@@ -8,6 +8,7 @@ from relay_project import jobs
 from relay_project.metrics import Gauge
 from sending.backlog import orders, upkeep
 from sending.backlog.depth import read_depths
+from sending.backlog.expire import Sweep
 from sending.backlog.ledger import read_ledger
 from sending.deliver import wakeups
 
@@ -37,6 +38,16 @@ def operations() -> None:
 def find_orders(timestamp: int) -> None:
     """Once a minute: orders whose wake-up was lost."""
     orders.carry_on(ORDER_SECONDS)
+
+
+EXPIRY_SECONDS = 8.0  # of one run
+_expiry = Sweep()
+
+
+@jobs.every("* * * * *", "sending.expiry")
+def give_up_old(timestamp: int) -> None:
+    """Once a minute: mail that has waited for too long."""
+    _expiry.run(timezone.now(), EXPIRY_SECONDS)
 
 
 @jobs.every("* * * * *", "sending.upkeep")

@@ -77,6 +77,8 @@ def shown(**environment: str) -> dict[str, Any]:
         ("TRUSTED_PROXIES", "everyone"),
         ("SMTP_ROUTES", "example.com:25"),
         ("RETRY_SCHEDULE", "now and then"),
+        ("MAIL_LIFETIME", "for ever"),
+        ("MAIL_LIFETIME", "31h"),  # the retry schedule alone takes longer
         ("OUTGOING_SMTP_PORT", "70000"),
         ("OIDC_ISSUER_URL", "id.example.com"),
     ],
