@@ -8,7 +8,6 @@ for what the peer does.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
 from relay_project.net.conversation import Envelope, RecipientResult, Step, Timeouts, Transaction
+from relay_project.net.smtp_message import WireMessage
 from relay_project.net.smtp_open import OK, step_of
 from relay_project.net.smtp_wire import CLOSING, Wire, WireReply
 
@@ -30,7 +30,6 @@ NO_SMTPUTF8 = Reply(
     553, "5.6.7", "This mail needs SMTPUTF8 (RFC 6531), which the receiving server does not offer. [not sent]"
 )
 GONE = NetworkFailure(FailureKind.CUT, "the connection was closed before this mail")
-_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 class Abilities(NamedTuple):
@@ -84,14 +83,14 @@ class Conversation:
         abilities: Abilities,
         timeouts: Timeouts,
         envelope: Envelope,
-        message: bytes | Sequence[bytes],
+        message: WireMessage,
         deadline: float | None,
     ) -> None:
         self._wire = wire
         self._abilities = abilities
         self._timeouts = timeouts
         self._envelope = envelope
-        self._size, self._message = whole(message) if abilities.chunking else dot_stuffed(message)
+        self._message, self._size = message, message.size
         self._deadline = deadline
         self._steps: list[Step] = []
         self._results: dict[str, RecipientResult] = {}
@@ -132,7 +131,7 @@ class Conversation:
         commands = self._commands()
         if self._abilities.pipelining and self._size <= ONE_FLIGHT_MAX and not rested:
             commands.append(self._chunk())
-            replies = await self._in_one_go(commands, self._message)
+            replies = await self._in_one_go(commands, self._message.octets)
             accepted = self._judge(commands, replies)
             if len(replies) == len(commands):
                 self._judge_chunk(accepted, replies)
@@ -218,7 +217,7 @@ class Conversation:
             self._decide_rest(RecipientResult(Stage.DATA, None, self._wire.failure))
             return
         self.leaves_open = False
-        replies = await self._wire.exchange(self._message, (self._wait_for_message,), self._deadline)
+        replies = await self._wire.exchange(self._message.dot_stuffed(), (self._wait_for_message,), self._deadline)
         reply = replies[0].reply if replies else None
         self._steps.append(step_of(Stage.DATA_CLOSE, command, time.monotonic() - begun, reply))
         if reply is None:
@@ -228,7 +227,7 @@ class Conversation:
             self._results[recipient] = RecipientResult(Stage.DATA_CLOSE, reply, None)
 
     async def _send_chunk(self, accepted: Sequence[str]) -> None:
-        replies = await self._in_one_go([self._chunk()], self._message)
+        replies = await self._in_one_go([self._chunk()], self._message.octets)
         if replies:
             self._judge_chunk(accepted, replies)
         elif self._sent_along:
@@ -318,28 +317,6 @@ class Conversation:
             failure=failure,
             stale=reused and at_mail and failure is not None and failure.kind is FailureKind.CUT,
         )
-
-
-def whole(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
-    """The size in octets and the message itself, in lines that end with CRLF, the last one too.
-
-    Bare CRs and LFs are made CRLFs: servers differ in what they take them for, and one that took LF for a line end
-    could be made to see the end of the message where it is not (SMTP smuggling).
-    """
-    data = message if isinstance(message, bytes) else b"".join(message)
-    inside_lines = data.replace(b"\r\n", b"")  # four times as fast as counting line ends
-    if b"\n" in inside_lines or b"\r" in inside_lines:
-        data = _BARE_LINE_END.sub(b"\r\n", data)
-    if data and not data.endswith(b"\r\n"):
-        data += b"\r\n"
-    return len(data), data
-
-
-def dot_stuffed(message: bytes | Sequence[bytes]) -> tuple[int, bytes]:
-    """The size in octets before dot-stuffing (RFC 1870 §5), and what goes over the wire up to the final dot."""
-    size, data = whole(message)
-    head = b"." if data.startswith(b".") else b""
-    return size, b"".join((head, data.replace(b"\r\n.", b"\r\n.."), b".\r\n"))
 
 
 def _accepted(recipients: Sequence[str], replies: Sequence[WireReply]) -> bool:

@@ -74,11 +74,14 @@ def status_of(outcome: RecipientOutcome, next_try_exists: bool) -> RecipientStat
     return RecipientStatus.DEFERRED if next_try_exists else RecipientStatus.FAILED
 
 
+_ALIKE = {RecipientStatus(status.value): status for status in AttemptStatus if status is not AttemptStatus.PARTIAL}
+
+
 def attempt_status(statuses: list[RecipientStatus]) -> AttemptStatus:
     """The contract's: all alike → that; some accepted → partial; otherwise the mildest."""
     kinds = {RecipientStatus.BOUNCED if s is RecipientStatus.SUPPRESSED else s for s in statuses}
     if len(kinds) == 1:
-        return AttemptStatus(kinds.pop().value)
+        return _ALIKE[kinds.pop()]
     if RecipientStatus.ACCEPTED in kinds:
         return AttemptStatus.PARTIAL
     return AttemptStatus.DEFERRED if RecipientStatus.DEFERRED in kinds else AttemptStatus.BOUNCED

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+from relay_project.net.smtp_message import WireMessage
 from sending.content import compose_stored, sign_composed
 from sending.deliver.load import Job
 
@@ -21,7 +22,7 @@ class Prepared:
     """A message ready to be sent; `signature` are its DKIM-Signature lines."""
 
     signature: bytes
-    composed: bytes
+    message: WireMessage  # the signature and what it signs
     eight_bit: bool  # 8BITMIME is asked for only where needed (RFC 6152)
 
 
@@ -36,7 +37,7 @@ def prepare(job: Job) -> Prepared:
     signature = job.signature
     if signature is None:
         signature = sign_composed(composed, job.signers, job.stored.message_date) if job.signers else b""
-    return Prepared(signature, composed, eight_bit=not composed.isascii())
+    return Prepared(signature, WireMessage.of((signature, composed)), eight_bit=not composed.isascii())
 
 
 @dataclass(slots=True)

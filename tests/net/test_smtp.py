@@ -18,7 +18,7 @@ from relay_project.net.smtp import (
     TlsRequirement,
     Transaction,
 )
-from relay_project.net.smtp_transaction import dot_stuffed
+from relay_project.net.smtp_message import WireMessage
 from relay_project.sandbox.certificate import server_context
 from relay_project.sandbox.smtp import CUT, SILENCE, Command, Drip, ReceivedMail, SandboxSmtp, Script
 
@@ -198,7 +198,8 @@ async def test_a_message_in_pieces_is_joined_before_its_dots_are_stuffed(server:
     ],
 )
 def test_no_message_can_end_itself_early(message: bytes, wire: bytes) -> None:
-    size, stuffed = dot_stuffed(message)
+    whole = WireMessage.of(message)
+    size, stuffed = whole.size, whole.dot_stuffed()
     assert stuffed == wire
     assert size == len(wire.replace(b"\r\n..", b"\r\n.").removesuffix(b".\r\n")) - wire.startswith(b"..")
 

@@ -216,10 +216,10 @@ def test_what_raw_shows_before_settle_is_what_was_sent(scene: Scene) -> None:
     job = scene.job()
     prepared = prepare(job)
     settle([answered(job, OK, signature=prepared.signature)], timezone.now())
-    assert before == prepared.signature + prepared.composed == raw_message(send)
+    assert before == prepared.message.octets == raw_message(send)
     assert before is not None
     assert before.count(b"DKIM-Signature:") == 2
-    assert len(prepared.composed) == send.size_bytes
+    assert prepared.message.size == len(prepared.signature) + send.size_bytes
 
 
 def test_events_leave_with_the_settle_or_not_at_all(scene: Scene) -> None:
