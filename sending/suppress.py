@@ -34,6 +34,28 @@ def suppressed_among(cursor: CursorWrapper, project_id: int, addresses: Iterable
     return {address for address, key in keys.items() if key in found}
 
 
+def standing_among(
+    cursor: CursorWrapper, project_id: int, addresses: Iterable[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """As `suppressed_among`, and those of the addresses that have soft bounces counted: one statement for both."""
+    keys = {address: suppression_key(address) for address in addresses}
+    if not keys:
+        return frozenset(), frozenset()
+    wanted = list(set(keys.values()))
+    cursor.execute(
+        "SELECT email, true FROM sending_suppression WHERE project_id = %s AND email = ANY(%s) "
+        "UNION ALL SELECT email, false FROM sending_softbounce WHERE project_id = %s AND email = ANY(%s)",
+        [project_id, wanted, project_id, wanted],
+    )
+    found = set(cursor.fetchall())
+    if not found:
+        return frozenset(), frozenset()
+    return (
+        frozenset(address for address, key in keys.items() if (key, True) in found),
+        frozenset(address for address, key in keys.items() if (key, False) in found),
+    )
+
+
 def suppress_many(cursor: CursorWrapper, rows: Sequence[NewSuppression]) -> list[tuple[int, int, str]]:
     """Upsert, in a fixed order (no deadlocks); a second reason changes nothing and raises nothing (lesson C7).
 

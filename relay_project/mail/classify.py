@@ -50,6 +50,7 @@ class Verdict:
     """The decision; `rule` is the id of the row that made it.
 
     Infrastructure verdicts have a `cause`. `throttle`: fewer connections or messages from this source IP would help.
+    `soft`: a mail that ends so says something about its address, and often enough of it suppresses.
     """
 
     outcome: Outcome
@@ -58,6 +59,7 @@ class Verdict:
     rule: str
     cause: Cause | None = None
     throttle: bool = False
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,13 @@ class Rule:
 
 
 ACCEPTED = Verdict(Outcome.ACCEPTED, Category.ACCEPTED, False, "accepted")
-NULL_MX = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "null-mx")  # RFC 7505 §4.2; answered as 556 5.1.10
-NO_SUCH_DOMAIN = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "no-such-domain")  # RFC 5321 §5.1: an error, reported
+NULL_MX = Verdict(
+    Outcome.BOUNCED, Category.DOMAIN, False, "null-mx", soft=True
+)  # RFC 7505 §4.2; answered as 556 5.1.10
+NO_SUCH_DOMAIN = Verdict(Outcome.BOUNCED, Category.DOMAIN, False, "no-such-domain", soft=True)  # RFC 5321 §5.1
 UNEXPECTED = Verdict(Outcome.DEFERRED, Category.TEMPORARY, False, "unexpected-reply")
+# Whose trouble an address has when its mail ends with it. Network failures count for nothing: no host said anything.
+_ABOUT_THE_ADDRESS = frozenset({Category.RECIPIENT, Category.DOMAIN, Category.TEMPORARY})
 # Stages at which 2xx means that the recipient, or the message for it, was taken. 251 and 252 are as good as 250
 # (RFC 5321 §4.2.3; lesson C5). A 2xx to the DATA command itself is none of these: no message was sent yet.
 _TAKING_STAGES = frozenset({Stage.RCPT, Stage.DATA_CLOSE})
@@ -146,8 +152,8 @@ def source_of(rule: str) -> str:
 
 
 def _spared(verdict: Verdict) -> Verdict:
-    """The same verdict without suppression."""
-    return replace(verdict, suppress=False)
+    """The same verdict without a word about the address."""
+    return replace(verdict, suppress=False, soft=False)
 
 
 def _of_failure(stage: Stage, failure: NetworkFailure) -> Verdict:
@@ -177,14 +183,15 @@ def _rule(row: Mapping[str, object], phrases: Mapping[str, Mapping[str, object]]
     """Build one row; what its phrases say counts as if it stood in the row."""
     parts = [row, *(phrases[name] for name in _strings(row.get("phrases", [])))]
     texts = [text for part in parts for text in _strings(part.get("text", []))]
-    cause = row.get("cause")
+    cause, category, suppress = row.get("cause"), Category(str(row["category"])), bool(row.get("suppress", False))
     verdict = Verdict(
         Outcome(str(row["outcome"])),
-        Category(str(row["category"])),
-        suppress=bool(row.get("suppress", False)),
+        category,
+        suppress,
         rule=str(row["id"]),
         cause=Cause(str(cause)) if cause else None,
         throttle=bool(row.get("throttle", False)),
+        soft=category in _ABOUT_THE_ADDRESS and not suppress,
     )
     return Rule(
         verdict=verdict,

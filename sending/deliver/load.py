@@ -19,9 +19,10 @@ from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer
 from sending.content import StoredMessage, signers_for
 from sending.deliver.claim import Claimed
-from sending.suppress import suppressed_among
+from sending.suppress import standing_among
 
 Row = tuple[Any, ...]
+Standing = dict[int, tuple[frozenset[str], frozenset[str]]]  # project id → suppressed, with soft bounces
 
 KEY_SECONDS = 15.0  # how long a domain's keys are kept in memory; a rotation keeps the old key published for longer
 
@@ -33,6 +34,7 @@ class Target:
     row: Claimed
     address: str
     is_suppressed: bool
+    has_soft_bounces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class Job:
     def tries(self) -> int:
         """The number of this try, from 1."""
         return max(target.row.tries for target in self.targets)
+
+    @property
+    def priority(self) -> int:
+        """Of its most urgent recipient; lower leaves first."""
+        return min(target.row.priority for target in self.targets)
 
     @property
     def is_signable(self) -> bool:
@@ -120,11 +127,11 @@ def load(claimed: Sequence[Claimed], keys: KeyCache, claimed_at: float) -> list[
     with connection.cursor() as cursor:
         sends = _read_sends(cursor, send_ids)
         recipients = _read_recipients(cursor, send_ids)
-        suppressed = _read_suppressed(cursor, claimed, recipients)
+        standing = _read_standing(cursor, claimed, recipients)
     groups: dict[int, list[Claimed]] = defaultdict(list)
     for row in claimed:
         groups[row.attempt_id].append(row)
-    return [_job(rows, sends, recipients, suppressed, keys, claimed_at) for rows in groups.values()]
+    return [_job(rows, sends, recipients, standing, keys, claimed_at) for rows in groups.values()]
 
 
 def broken_job(rows: Sequence[Claimed], claimed_at: float, trouble: str) -> Job:
@@ -161,26 +168,22 @@ def _read_recipients(cursor: CursorWrapper, ids: Sequence[int]) -> dict[int, lis
     return found
 
 
-def _read_suppressed(
+def _read_standing(
     cursor: CursorWrapper, claimed: Iterable[Claimed], recipients: dict[int, list[tuple[int, str, str, str]]]
-) -> set[tuple[int, str]]:
-    """(project, address) of those suppressed since they were accepted (lesson C8)."""
+) -> Standing:
+    """By project: the addresses suppressed since they were accepted (lesson C8), and those with soft bounces."""
     wanted = {row.recipient_id for row in claimed}
     by_project: dict[int, set[str]] = defaultdict(set)
     for row in claimed:
         by_project[row.project_id] |= {r[2] for r in recipients.get(row.send_id, ()) if r[0] in wanted}
-    return {
-        (project_id, address)
-        for project_id, addresses in by_project.items()
-        for address in suppressed_among(cursor, project_id, addresses)
-    }
+    return {project_id: standing_among(cursor, project_id, addresses) for project_id, addresses in by_project.items()}
 
 
 def _job(
     rows: list[Claimed],
     sends: dict[int, Row],
     recipients: dict[int, list[tuple[int, str, str, str]]],
-    suppressed: set[tuple[int, str]],
+    standing: Standing,
     keys: KeyCache,
     claimed_at: float,
 ) -> Job:
@@ -192,6 +195,7 @@ def _job(
         return broken_job(rows, claimed_at, "the stored message is gone")
     instance_domain = str(send[9])
     signing = keys.signing(send[2], instance_domain)
+    suppressed, soft = standing[first.project_id]
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -200,7 +204,7 @@ def _job(
         source_ip_id=first.source_ip_id,
         domain=first.domain,
         targets=tuple(
-            Target(row, address, (row.project_id, address) in suppressed)
+            Target(row, address, address in suppressed, address in soft)
             for row in sorted(rows, key=lambda r: r.recipient_id)
             for address in [addresses[row.recipient_id]]
         ),

@@ -3,7 +3,7 @@
 Fenced by the attempt id: only the attempt that holds a waiting row may move it. A late result (its lease ran out and the
 row went on) is recorded all the same, and a late 250 makes the recipient accepted and ends its wait, even in mid-flight,
 unless a report says otherwise. Settling the same results again (a commit whose answer got lost) changes nothing.
-All transactions lock in one order: waiting rows by id, attempts by id, recipients by id, suppressions sorted.
+All transactions lock in one order: waiting rows by id, attempts by id, recipients by id, then what consequences.py says.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -19,16 +19,17 @@ from django.db.backends.utils import CursorWrapper
 from projects.events import NewEvent, emit_many
 from relay_project.db.ids import hours_after, id_floor
 from relay_project.mail.text import clean
+from sending.deliver.consequences import draw_consequences
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome, attempt_status, status_of
-from sending.models import AttemptStatus, RecipientStatus, SuppressionReason
-from sending.suppress import NewSuppression, suppress_many
+from sending.deliver.shape_counts import count_sends
+from sending.models import AttemptStatus, RecipientStatus
 
 MAX_TEXT = 2000  # characters of a reply that are kept
 
 # What the holder of a waiting row may change; anything else was said by a report or by the project while it was in flight.
 _OPEN = ("queued", "deferred")
 # What a late 250 may override; a report's bounce is `bounced` with feedback and is kept (the reports come with inbound).
-_OVERRIDABLE = (*_OPEN, "failed", "bounced")
+_OVERRIDABLE = (*_OPEN, "failed", "bounced", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,6 @@ class _Line:
     def recipient_id(self) -> int:
         return self.recipient.target.row.recipient_id
 
-    @property
-    def is_suppressing(self) -> bool:
-        return self.recipient.verdict.suppress and self.status is RecipientStatus.BOUNCED
-
 
 def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
     """Write what a batch of attempts brought, in one transaction."""
@@ -62,9 +59,11 @@ def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
         changing = _changing(lines)
         changed = _write_recipients(cursor, changing)
         _write_waiting(cursor, changing, changed)
-        events = _suppress(cursor, lines)
+        decided = [line for line in changing if line.recipient_id in changed]
+        events = draw_consequences(cursor, lines, decided, now)
         _write_signatures(cursor, outcomes)
-        emit_many(cursor, [_event(line) for line in changing if line.recipient_id in changed] + events)
+        count_sends(cursor, outcomes, now)
+        emit_many(cursor, [_event(line) for line in decided] + events)
 
 
 def _lock(cursor: CursorWrapper, recipient_ids: Sequence[int]) -> dict[int, int | None]:
@@ -158,7 +157,7 @@ def _recipient_row(line: _Line) -> dict[str, Any]:
         "message": clean(line.recipient.text, MAX_TEXT),
         "category": verdict.category.value,
         "rule": verdict.rule,
-        "suppressing": line.is_suppressing,
+        "suppressing": verdict.suppress and line.status is RecipientStatus.BOUNCED,
     }
 
 
@@ -210,28 +209,6 @@ def _write_waiting(cursor: CursorWrapper, lines: Sequence[_Line], changed: set[i
                 WHERE w.recipient_id = d.id AND w.attempt_id = d.attempt""",
             _transposed((w.recipient_id, w.attempt.job.attempt_id, w.next_try) for w in deferred),
         )
-
-
-def _suppress(cursor: CursorWrapper, lines: Sequence[_Line]) -> list[NewEvent]:
-    hard = [line for line in lines if line.is_suppressing]
-    if not hard:
-        return []
-    created = suppress_many(
-        cursor,
-        [
-            NewSuppression(
-                line.attempt.job.project_id,
-                line.recipient.target.address,
-                SuppressionReason.BOUNCE,
-                f"{line.recipient.reply or ''} {line.recipient.text if line.recipient.reply is None else ''}".strip(),
-            )
-            for line in hard
-        ],
-    )
-    return [
-        NewEvent(project_id, "suppression.created", "suppression", suppression_id, {"email": email, "reason": "bounce"})
-        for suppression_id, project_id, email in created
-    ]
 
 
 def _write_signatures(cursor: CursorWrapper, outcomes: Sequence[AttemptOutcome]) -> None:
