@@ -1,5 +1,7 @@
 """Jobs of the sending floor: three lines each, the work is in the rules."""
 
+from dataclasses import asdict
+
 from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
@@ -7,9 +9,10 @@ from procrastinate.contrib.django import app
 from relay_project import jobs
 from relay_project.metrics import Gauge
 from sending.backlog import orders, upkeep
-from sending.backlog.depth import read_depths
+from sending.backlog.depth import Depth, read_depths
 from sending.backlog.expire import Sweep
 from sending.backlog.ledger import read_ledger
+from sending.backlog.measure import measure
 from sending.deliver import wakeups
 
 QUEUE_SIZE = Gauge("email_queue_size", "Recipients that wait, by queue.", ["queue_name"])
@@ -65,15 +68,17 @@ def hourly(timestamp: int) -> None:
 
 @jobs.every("* * * * * */15", "sending.depth")
 def measure_depth(timestamp: int) -> None:
-    """Four times a minute: how much waits."""
-    for depth in read_depths(timezone.now()):
+    """Four times a minute, or as often as is cheap: how much waits."""
+    depths = measure("depths", lambda: [asdict(depth) for depth in read_depths(timezone.now())], timezone.now())
+    for depth in (Depth(**values) for values in depths or ()):
         QUEUE_SIZE.labels(depth.queue_name).set(depth.due + depth.later + depth.in_flight + depth.held)
         OLDEST_DUE.labels(depth.queue_name).set(max(depth.oldest_due_seconds, 0))
 
 
 @jobs.every("* * * * *", "sending.ledger")
 def measure_ledger(timestamp: int) -> None:
-    """Once a minute: that nothing is silent."""
-    ledger = read_ledger()
-    SILENT.set(ledger.silent)
-    STRAY.set(ledger.stray)
+    """Once a minute, or as often as is cheap: that nothing is silent."""
+    found = measure("ledger", lambda: asdict(read_ledger()), timezone.now())
+    if found is not None:
+        SILENT.set(found["silent"])
+        STRAY.set(found["stray"])

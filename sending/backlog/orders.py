@@ -220,7 +220,7 @@ def open_slots(cursor: CursorWrapper, wanted: Wanted, now: datetime) -> int:
     cursor.execute(
         """UPDATE ips_heldsite SET next_slot = %(now)s WHERE id = ANY(ARRAY(
              SELECT id FROM ips_heldsite WHERE queue_id = %(queue)s AND (%(site)s = '' OR site = %(site)s)
-                AND next_slot > %(now)s ORDER BY id FOR UPDATE))""",
+                AND next_slot > %(now)s FOR UPDATE SKIP LOCKED))""",
         {"now": now, "queue": wanted.queue_id, "site": wanted.site},
     )
     return int(cursor.rowcount)

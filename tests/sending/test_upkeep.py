@@ -4,23 +4,25 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from ips.models import SourceIp
+from ips.models import HeldSite, SourceIp
 from queues.models import Queue
 from sending.backlog import upkeep
 from sending.backlog.depth import read_depths
 from sending.backlog.ledger import read_ledger
 from sending.deliver.settle import settle
-from sending.models import IdempotencyRecord, Recipient, Waiting
-from tests.sending.scene import LATER, OK, Scene, answered, insert_waiting, later
+from sending.models import Recipient, Waiting
+from tests.sending.scene import LATER, OK, Scene, answered, insert_waiting, later, nodes, plans
 
 
 @pytest.fixture
 def stuck(scene: Scene) -> Any:
-    """A deferred mail that waits for its IP."""
+    """A deferred mail that waits for its IP, and is due in a moment."""
     accepted = scene.send("ann@one.example")
     settle([answered(scene.job(), LATER)], timezone.now())
+    Waiting.objects.update(due_at=later(minutes=1))
     return accepted
 
 
@@ -60,6 +62,43 @@ def test_a_row_stays_with_an_ip_that_its_queue_borrows_from_the_other_default_qu
 def test_a_row_is_freed_from_an_ip_that_was_set_apart(scene: Scene, stuck: Any) -> None:
     SourceIp.objects.filter(pk=scene.ip.id).update(queue=Queue.objects.create(name="apart"))
     assert upkeep.unstick(timezone.now()) == 1
+
+
+def test_a_row_has_time_until_it_is_due(scene: Scene, stuck: Any) -> None:
+    """Its IP may come back; with a million such rows nobody looks at them all once a minute."""
+    SourceIp.objects.filter(pk=scene.ip.id).update(is_enabled=False)
+    Waiting.objects.update(due_at=later(minutes=10))
+    assert upkeep.unstick(timezone.now()) == 0
+    assert upkeep.unstick(later(minutes=9)) == 1
+
+
+def test_rows_that_are_due_are_freed_by_their_lanes_whoever_they_are_of(scene: Scene) -> None:
+    insert_waiting(scene, 30, lane="-4711", project_id="i % 3", priority="i % 2 * 10")
+    insert_waiting(scene, 5, lane=f"-{scene.ip.id}", recipient_id="100 + i")
+    assert upkeep.unstick(timezone.now()) == 30
+    assert Waiting.objects.filter(lane=-scene.ip.id).count() == 5
+
+
+def test_rows_that_hang_on_a_site_for_a_lost_ip_go_by_another(scene: Scene, stuck: Any) -> None:
+    hanging = HeldSite.objects.create(
+        queue=scene.queue, source_ip_id=scene.ip.id, site="slow.example", reason="busy", next_slot=later(hours=1)
+    )
+    Waiting.objects.update(phase=2, held_site_id=hanging.pk)
+    assert upkeep.unstick(timezone.now()) == 0
+    SourceIp.objects.filter(pk=scene.ip.id).update(is_enabled=False)
+    assert upkeep.unstick(timezone.now()) == 1
+    row = Waiting.objects.get(send_id=stuck.send_id)
+    assert (row.phase, row.held_site_id, row.lane, row.source_ip_id) == (0, None, scene.queue.pk, None)
+
+
+def test_the_look_for_lost_rows_does_not_grow_with_the_backlog(scene: Scene) -> None:
+    insert_waiting(scene, 20_000, lane=f"-{scene.ip.id}", phase="i % 2", due_at="now() + interval '1 hour'")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE sending_waiting")
+    found = plans(lambda: upkeep.unstick(timezone.now()))
+    assert found
+    scans = [node for _, plan in found for node in nodes(plan) if node.get("Relation Name") == "sending_waiting"]
+    assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan", "ModifyTable"}
 
 
 def test_what_is_in_flight_is_left_alone(scene: Scene) -> None:
