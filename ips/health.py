@@ -1,7 +1,9 @@
 """Health of the way out: every queue has an address, and somebody serves the addresses."""
 
 from django.db import connection
+from django.utils import timezone
 
+from ips.incident_figures import read_open
 from relay_project.health import HealthResult, check, failed, passed
 
 SILENT_SECONDS = 15  # without a heartbeat (one a second); a restart of the database takes less
@@ -18,6 +20,12 @@ SELECT (SELECT count(*) FROM ips_sender WHERE heartbeat_at > clock_timestamp() -
          WHERE i.is_enabled AND i.gone_at IS NULL AND i.queue_id IS NOT NULL
            AND s.heartbeat_at > clock_timestamp() - make_interval(secs => %(silent)s))
 """
+_POLICIES = """
+SELECT count(*) FILTER (WHERE failing_since < %(now)s - interval '1 day'),
+       count(*) FILTER (WHERE fetched_at > %(now)s - interval '2 days')
+  FROM ips_mtastspolicy WHERE used_at > %(now)s - interval '30 days'
+"""
+FAILING_POLICIES = 3  # domains; one or two have their own trouble, and none that we could mend
 
 
 @check("queue_ips", roles=("housekeeping",))
@@ -50,3 +58,26 @@ def senders() -> HealthResult:
     if served < usable:
         return failed(f"{usable - served} of {usable} source IPs are served by no sender.", **data)
     return passed(f"senders: {alive}, source IPs they serve: {served}", **data)
+
+
+@check("incidents", roles=("housekeeping",))
+def incidents() -> HealthResult:
+    """Nobody refuses our addresses without staff knowing."""
+    found = read_open(timezone.now())
+    causes = ", ".join(f"{cause}: {number}" for cause, number in sorted(found.by_cause.items()))
+    if found.alarming:
+        detail = f"Receivers refuse our mail, and nobody has acknowledged it: incidents {found.alarming} ({causes})."
+        return failed(detail, **found.by_cause)
+    return passed(f"open incidents: {found.total}" + (f" ({causes})" if causes else ""), **found.by_cause)
+
+
+@check("tls_policies", roles=("housekeeping",))
+def tls_policies() -> HealthResult:
+    """MTA-STS policies can be fetched. A domain's own trouble is said; that of all at once is ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(_POLICIES, {"now": timezone.now()})
+        failing, fetched = cursor.fetchone()
+    data = {"failing_for_a_day": failing, "fetched_in_two_days": fetched}
+    if failing >= FAILING_POLICIES and not fetched:
+        return failed("No MTA-STS policy could be fetched for days: is HTTPS (port 443) open on the way out?", **data)
+    return passed(f"policies fetched in two days: {fetched}, failing for a day: {failing}", **data)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import ipaddress
 import json
+import os
 import re
 from datetime import timedelta
 from typing import Any
@@ -51,6 +52,22 @@ def read_positive(env: environ.Env, name: str, default: int, minimum: int = 1, m
 
 
 SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+
+
+def read_choice(env: environ.Env, name: str, choices: tuple[str, ...]) -> str:
+    """One of a few words, in any case; the first is the default."""
+    word = env.str(name, default=choices[0]).strip().lower()
+    if word not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {word!r}.")
+    return str(word)
+
+
+def read_file(env: environ.Env, name: str) -> str:
+    """The path of a file that can be read; empty for none."""
+    path = str(env.str(name, default=""))
+    if path and not os.access(path, os.R_OK):
+        raise ImproperlyConfigured(f"{name} names {path}, which cannot be read.")
+    return path
 
 
 def read_switch(env: environ.Env, name: str, default: bool) -> bool:
@@ -231,3 +248,18 @@ def read_schedule(env: environ.Env, name: str, default: str) -> RetrySchedule:
         return parse_schedule(raw)
     except InvalidSchedule as error:
         raise ImproperlyConfigured(f"{name}: {error}; not {raw!r}.") from None
+
+
+MAX_PLAN_DAYS = 366
+
+
+def read_plan(env: environ.Env, name: str, default: str) -> tuple[int, ...]:
+    """Messages a day, day by day: whole numbers above 0, separated by commas; empty: no plan."""
+    raw = env.str(name, default=default)
+    try:
+        plan = tuple(int(word) for word in raw.replace(",", " ").split())
+    except ValueError:
+        plan = (0,)
+    if any(day < 1 for day in plan) or len(plan) > MAX_PLAN_DAYS:
+        raise ImproperlyConfigured(f"{name} must list messages a day such as 50,100,200, not {raw!r}.")
+    return plan

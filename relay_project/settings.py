@@ -20,13 +20,16 @@ from relay_project.admin_theme import UNFOLD as UNFOLD
 from relay_project.configuration import (
     derived_secret,
     read_addresses,
+    read_choice,
     read_database,
     read_domain,
     read_endpoint,
+    read_file,
     read_issuer,
     read_lifetime,
     read_log_level,
     read_networks,
+    read_plan,
     read_positive,
     read_routes,
     read_schedule,
@@ -45,7 +48,7 @@ if "DATABASE_URL" not in os.environ and "APP_SECRET" not in os.environ:
     environ.Env.read_env(RELAY_HOME / "env")
 
 # Commands that need neither a database nor secrets run without configuration (quickstart and bench make theirs).
-UNCONFIGURED_COMMANDS = {"quickstart", "bench", "help", "--help", "version", "--version", "collectstatic"}
+UNCONFIGURED_COMMANDS = {"quickstart", "bench", "chaos", "help", "--help", "version", "--version", "collectstatic"}
 UNCONFIGURED_COMMANDS |= {"makemigrations"}
 _unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "mypy" in sys.argv[0]
 
@@ -71,6 +74,7 @@ DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")  # past a trans
 PRODUCT_NAME = "Relay"
 VERSION = "0.1.0"
 DNS_RESOLVERS = read_addresses(env, "DNS_RESOLVERS", default_port=53)  # empty: the system's
+DNS_TRUST_AD = read_choice(env, "DNS_TRUST_AD", ("auto", "true", "false"))  # whether DNSSEC's AD bit is believed
 OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximum=65535)
 SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
 SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")
@@ -82,6 +86,10 @@ PRIVATE_MX = read_switch(env, "PRIVATE_MX", default=SANDBOX_INTERNET or OUTGOING
 # domain → host:port that its mail goes to instead of asking DNS; the simulator domain always goes to the sandbox.
 SMTP_ROUTES = {SIMULATOR_DOMAIN: "{}:{}".format(*SANDBOX_SMTP), **read_routes(env, "SMTP_ROUTES")}
 SOURCE_IPS = read_source_ips(env, "SOURCE_IPS")  # empty: the host's public addresses; "public=bind" behind NAT
+SMTP_CHUNKING = read_switch(env, "SMTP_CHUNKING", default=True)  # BDAT where offered (RFC 3030)
+SMTP_TRUST_FILE = read_file(env, "SMTP_TRUST_FILE")  # certificates (PEM) believed beside the system's
+MTA_STS = read_switch(env, "MTA_STS", default=True)
+MTA_STS_PORT = read_positive(env, "MTA_STS_PORT", default=443, maximum=65535)
 SERVER_NAME = env.str("SERVER_NAME", default="")  # empty: the host name
 SENDER_PROCESSES = read_positive(
     env, "SENDER_PROCESSES", default=0, minimum=0, maximum=64
@@ -97,6 +105,11 @@ MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what wait
 # An address is suppressed when its mail ended undelivered on so many days (UTC) within the window; 0: never.
 SOFT_BOUNCE_LIMIT = read_positive(env, "SOFT_BOUNCE_LIMIT", default=5, minimum=0, maximum=365)
 SOFT_BOUNCE_DAYS = read_positive(env, "SOFT_BOUNCE_DAYS", default=30, maximum=365)
+WARMUP_PLAN = read_plan(  # messages a day of a source IP in warm-up; after the last day it is warm
+    env,
+    "WARMUP_PLAN",
+    default="50,100,200,400,800,1500,3000,5000,8000,12000,20000,30000,45000,70000,100000",
+)
 SITE_SHARE = read_positive(env, "SITE_SHARE", default=40, maximum=49)  # per cent of the allowance slow sites may hold
 LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
 

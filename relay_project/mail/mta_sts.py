@@ -7,6 +7,7 @@ parse_policy(body).allows("mx1.example.com")
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from relay_project.mail.text import clean
@@ -45,6 +46,11 @@ class Policy:
     mode: Mode
     mx: tuple[str, ...]
     max_age: int  # seconds it may be kept
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long it may be kept."""
+        return timedelta(seconds=self.max_age)
 
     def allows(self, host: str) -> bool:
         """Whether a pattern names the MX host; `*.` stands for exactly one label (RFC 8461 §4.1)."""

@@ -27,6 +27,7 @@ class Route:
     hosts: tuple[str, ...]
     port: int
     is_fixed: bool = False  # the operator named it; what DNS names is in strangers' hands
+    is_authentic: bool = False  # DNSSEC vouches for the hosts; worth what the path to the resolver is worth
 
 
 class Unroutable(ConnectionError):
@@ -66,7 +67,7 @@ class Router:
         if answer.null:
             raise Unroutable(NetworkFailure(FailureKind.NULL_MX, f"{domain} accepts no mail (null MX)"))
         hosts = tuple(order_hosts(answer.records, self.rng))
-        return Route(site=site_of(hosts), hosts=hosts, port=self.port)
+        return Route(site=site_of(hosts), hosts=hosts, port=self.port, is_authentic=answer.authentic)
 
     async def endpoints(self, route: Route) -> AsyncIterator[Endpoint]:
         """Every address of every host, in order; a host that cannot be looked up is passed over while others remain.
