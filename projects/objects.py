@@ -6,6 +6,7 @@ from typing import Any
 
 from accounts.models import User
 from projects.dkim_keys import dkim_host, dkim_txt_value, published_keys
+from projects.keeping import content_days
 from projects.models import ApiKey, DkimKey, Domain, Membership, Project
 
 
@@ -15,12 +16,13 @@ def timestamp(moment: datetime | None) -> int | None:
 
 
 def project_object(project: Project) -> dict[str, Any]:
-    """Project."""
+    """Project; `content_days` is ours."""
     return {
         "id": project.pk,
         "created_at": timestamp(project.created_at),
         "name": project.name,
         "send_type": str(project.send_type),
+        "content_days": content_days(project),
     }
 
 

@@ -12,6 +12,8 @@ from ips.models import HeldSite, SourceIp
 from projects.models import Project
 from queues.models import Queue
 from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
+from relay_project.db.ids import id_soon
+from relay_project.mail.classify import source_of
 from sending.models import (
     Attempt,
     AttemptRecipient,
@@ -74,7 +76,7 @@ class SendAdmin(Happened):
     @column("attempts")
     def attempts(self, send: Send) -> SafeString:
         """What was tried."""
-        rows = Attempt.objects.filter(send_id=send.pk, pk__gte=send.pk).order_by("pk")[:MAX_ROWS]
+        rows = Attempt.objects.filter(send_id=send.pk, pk__gte=send.pk, pk__lt=id_soon()).order_by("pk")[:MAX_ROWS]
         return _table(
             ("attempt", "domain", "host", "status", "ms"),
             (
@@ -134,7 +136,8 @@ class AttemptAdmin(Happened):
     @column("recipients")
     def told(self, attempt: Attempt) -> SafeString:
         """What each recipient was told, and the rule that decided."""
-        found = AttemptRecipient.objects.filter(attempt_id=attempt.pk, pk__gte=attempt.pk).order_by("pk")[:MAX_ROWS]
+        found = AttemptRecipient.objects.filter(attempt_id=attempt.pk, pk__gte=attempt.pk, pk__lt=id_soon())
+        found = found.order_by("pk")[:MAX_ROWS]
         people = Recipient.objects.filter(send_id=attempt.send_id, **written_with(attempt.send_id))
         addresses = dict(people.values_list("pk", "address"))
         return _table(("recipient", "status", "code", "reply", "rule"), (_told(row, addresses) for row in found))

@@ -152,9 +152,3 @@ def forget_inbox(now: datetime) -> int:
     """The same of what the sandbox received of such a project's mail."""
     steps = [(project_id, now - timedelta(days=days)) for project_id, days in _projects()]
     return sum(delete_in_steps(_INBOX, {"project": project, "before": before}, 200) for project, before in steps)
-
-
-def content_days(project: Project) -> int:
-    """How long this project's content is kept: its own time or the instance's, whichever is shorter."""
-    ours: int = settings.RETENTION_CONTENT_DAYS
-    return ours if project.content_days is None else min(project.content_days, ours)

@@ -15,7 +15,8 @@ from django.conf import settings
 
 from ips.models import HeldSite, SourceIp
 from queues.models import Queue
-from relay_project.db.ids import hours_after, id_time
+from relay_project.db.ids import hours_after, id_soon, id_time
+from relay_project.mail.classify import source_of
 from relay_project.mail.reply import Stage
 from sending.explain import LastWord, Wait, reply_text, why
 from sending.models import (
@@ -202,11 +203,11 @@ def read_journey(send: Send, now: datetime) -> Journey:
 
 
 def _read_attempts(send: Send, recipients: dict[int, Recipient]) -> tuple[AttemptStory, ...]:
-    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("id"))
+    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"))
     if not attempts:
         return ()
     results: dict[int, list[AttemptRecipient]] = defaultdict(list)
-    for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("id"):
+    for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"):
         results[row.attempt_id].append(row)
     sources = SourceIp.objects.in_bulk({attempt.source_ip_id for attempt in attempts if attempt.source_ip_id})
     return tuple(
@@ -322,7 +323,7 @@ def max_tries() -> int:
 
 
 def _steps(journey: Journey) -> list[Step]:
-    steps = [_accepted(journey), *_queued(journey), *_signed(journey)]
+    steps = [_accepted(journey), *_queued(journey), *_signed(journey), *_forgotten(journey)]
     for story in journey.attempts:
         steps += _attempt_steps(story)
     steps += [_received(message) for message in _sandbox_messages(journey.send)]
@@ -342,6 +343,14 @@ def _queued(journey: Journey) -> list[Step]:
     steps = []
     if suppressed:
         detail = "On the suppression list: " + ", ".join(suppressed)
+def _forgotten(journey: Journey) -> list[Step]:
+    """It was tried, and what was tried has left before the send."""
+    if journey.attempts or not any(story.recipient.try_count for story in journey.recipients):
+        return []
+    detail = f"Attempts are kept for {settings.RETENTION_ATTEMPTS_DAYS} days."
+    return [Step(journey.accepted_at, "What was tried is no longer kept", detail, StepKind.RESULT)]
+
+
         steps.append(Step(journey.accepted_at, "Suppressed", detail, StepKind.QUEUED, RecipientStatus.SUPPRESSED))
     if len(suppressed) < len(journey.recipients):
         steps.append(

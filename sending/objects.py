@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 
 from projects.objects import timestamp
-from relay_project.db.ids import id_time
+from relay_project.db.ids import id_soon, id_time
 from sending.content import StoredMessage
 from sending.models import Attempt, AttemptRecipient, Recipient, Send
 from sending.search import recipients_by_send
@@ -62,10 +62,10 @@ def recipient_object(recipient: Recipient) -> dict[str, Any]:
 
 def attempt_objects(send: Send) -> list[dict[str, Any]]:
     """A send's attempts, the newest first; two queries."""
-    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("-id"))
+    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("-id"))
     results: dict[int, list[AttemptRecipient]] = defaultdict(list)
     if attempts:
-        for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk).order_by("id"):
+        for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"):
             results[row.attempt_id].append(row)
     return [attempt_object(attempt, results[attempt.pk]) for attempt in attempts]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from relay_project.db.ids import MAX_ID, SEQUENCE_BITS, hours_after, id_floor
+from relay_project.db.ids import MAX_ID, SEQUENCE_BITS, hours_after, id_floor, id_soon
 from sending.models import Recipient, Send
 
 HOUR_OF_IDS = 3_600_000 << SEQUENCE_BITS  # a send's recipients lie within an hour of ids
@@ -42,7 +42,8 @@ class SendFilter:
 def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int | None = None) -> list[Send]:
     """At most `limit` sends of a project, newest first, with ids below `before_id`."""
     low = id_floor(wanted.date_from) if wanted.date_from else 0
-    high = min(id_floor(wanted.date_to) if wanted.date_to else MAX_ID, MAX_ID if before_id is None else before_id)
+    high = min(id_floor(wanted.date_to) if wanted.date_to else MAX_ID, id_soon())
+    high = high if before_id is None else min(high, before_id)
     sends = Send.objects.filter(project_id=project_id, id__gte=low, id__lt=high)
     if wanted.from_text:
         sends = sends.filter(**{f"from_address__{wanted.address_lookup}": wanted.from_text})

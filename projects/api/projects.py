@@ -11,6 +11,7 @@ from projects.access import memberships_of
 from projects.api.keys import read_scopes
 from projects.endpoint import Endpoint
 from projects.events import EventKind
+from projects.keeping import LEAST_DAYS, keep_content, most_days
 from projects.members import (
     IDENTITIES,
     add_member,
@@ -49,11 +50,16 @@ class ProjectView(Endpoint):
         return Response(project_object(self.project))
 
     def patch(self, request: Request) -> Response:
-        """Rename it."""
+        """Rename it, or say how long its content is kept (null: as long as the instance keeps it)."""
         fields = self.fields()
         name = fields.text("name", required="name" in fields)
+        days = fields.integer("content_days")
+        if days is not None and not LEAST_DAYS <= days <= most_days():
+            fields.note("content_days", f"This value should be between {LEAST_DAYS} and {most_days()}.")
         fields.check()
         project = self.project if name is None else rename_project(self.project, name, self.caller)
+        if "content_days" in fields.data:  # null is a wish, too
+            project = keep_content(project, days, self.caller)
         return Response(project_object(project))
 
     def post(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A project's settings: its name and its members."""
+"""A project's settings: its name, how long its content is kept, and its members."""
 
 from django import forms
 from django.contrib import messages
@@ -10,6 +10,7 @@ from accounts.staff import NoSuchPerson, SeveralPeople, find_person
 from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.forms import PRESET_VALUES, scope_rows
 from projects.console.page import Place, project_page, render_place
+from projects.keeping import LEAST_DAYS, content_days, keep_content, most_days
 from projects.members import add_member, members_of, remove_member, rename_project
 from projects.models import Membership
 from projects.scopes import SCOPES, Scope
@@ -20,6 +21,19 @@ class NameForm(forms.Form):
     """The project's name."""
 
     name = forms.CharField(max_length=255)
+
+
+class ContentForm(forms.Form):
+    """How long the content of mail is kept."""
+
+    content_days = forms.IntegerField(required=False, min_value=LEAST_DAYS, label="Keep content for")
+
+    def clean_content_days(self) -> int | None:
+        """At most as long as the instance does."""
+        days: int | None = self.cleaned_data["content_days"]
+        if days is not None and days > most_days():
+            raise forms.ValidationError(f"At most {most_days()} days: nothing is kept for longer here.")
+        return days
 
 
 class MemberForm(forms.Form):
@@ -40,19 +54,27 @@ def project_settings(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, place: Place, name_form: NameForm | None = None, member_form: MemberForm | None = None
+    request: HttpRequest,
+    place: Place,
+    name_form: NameForm | None = None,
+    member_form: MemberForm | None = None,
+    content_form: ContentForm | None = None,
 ) -> HttpResponse:
+    content_form = content_form or ContentForm(initial={"content_days": place.project.content_days})
     name_form = name_form or NameForm(initial={"name": place.project.name})
     member_form = member_form or MemberForm(initial={"scopes": [scope.value for scope in SCOPES]})
     context = {
         "name_form": name_form,
+        "content_form": content_form,
+        "content_days": content_days(place.project),
+        "most_days": most_days(),
         "member_form": member_form,
         "members": members_of(place.project).order_by("pk"),
         "scope_count": len(SCOPES),
         "scope_rows": scope_rows(list(member_form["scopes"].value() or []), place.caller.scopes),
         "presets": PRESET_VALUES,
     }
-    status = 400 if name_form.errors or member_form.errors else 200
+    status = 400 if name_form.errors or member_form.errors or content_form.errors else 200
     return render_place(request, place, "console/settings.html", context, section="settings", status=status)
 
 
@@ -65,6 +87,18 @@ def rename(request: HttpRequest, place: Place) -> HttpResponse:
         return _page(request, place, name_form=form)
     rename_project(place.project, form.cleaned_data["name"], place.caller)
     messages.success(request, "The name is saved.")
+    return redirect("console-settings", place.project.pk)
+
+
+@require_POST
+@project_page(Scope.PROJECT_READ, write=Scope.PROJECT_WRITE)
+def set_content_days(request: HttpRequest, place: Place) -> HttpResponse:
+    """Another time for the content of mail."""
+    form = ContentForm(request.POST)
+    if not form.is_valid():
+        return _page(request, place, content_form=form)
+    keep_content(place.project, form.cleaned_data["content_days"], place.caller)
+    messages.success(request, f"Content is kept for {content_days(place.project)} days.")
     return redirect("console-settings", place.project.pk)
 
 

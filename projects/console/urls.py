@@ -25,6 +25,7 @@ inside = [
     path("/keys/<int:key_id>/delete", keys.remove_key, name="console-delete-key"),
     path("/settings", settings.project_settings, name="console-settings"),
     path("/settings/name", settings.rename, name="console-rename"),
+    path("/settings/content", settings.set_content_days, name="console-content-days"),
     path("/settings/members", settings.new_member, name="console-new-member"),
     path("/settings/members/<int:membership_id>/delete", settings.drop_member, name="console-drop-member"),
 ]

@@ -31,6 +31,14 @@ def hours_after(identifier: int, hours: float) -> int:
     return identifier + (int(hours * 3_600_000) << SEQUENCE_BITS)
 
 
+def id_soon(now: datetime | None = None) -> int:
+    """Above every id made until `now` (the present): what a range ends with that would else plan every day to come.
+
+    An hour of margin, for a database whose clock is ahead of ours.
+    """
+    return id_floor((now or datetime.now(UTC)) + timedelta(hours=1))
+
+
 def uuid_of(identifier: int, random_bits: int | None = None) -> uuid.UUID:
     """A UUIDv7 (RFC 9562 §5.7) that carries the id: same milliseconds, the sequence in rand_a, 62 random bits."""
     milliseconds = (identifier >> SEQUENCE_BITS) + EPOCH_MS

@@ -110,7 +110,7 @@ class ContentView(SendByUuidView):
         send = self.send(send_uuid)
         stored, raw = stored_message(send), raw_message(send)
         if stored is None or raw is None:
-            raise ApiError(404, f"Content for send with UUID {send.uuid} not found")
+            raise ApiError(404, f"Content for send with UUID {send.uuid} not found: it is no longer kept")
         return Response(content_object(stored, raw))
 
 

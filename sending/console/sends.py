@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from projects.console.page import Place, project_page, render_place
+from projects.keeping import content_days
 from projects.scopes import Scope
 from relay_project.db.ids import MAX_ID, id_of_uuid
 from relay_project.mail.text import clean
@@ -226,6 +227,7 @@ def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
     context = {
         "send": send,
         "stored": stored_message(send),
+        "content_days": content_days(place.project),
         "tab": "preview",
         "images": request.GET.get("images") == "1",
     }
@@ -253,6 +255,7 @@ def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRe
         "raw": None if raw is None else clean(raw[:RAW_SHOWN], RAW_SHOWN),
         "raw_size": len(raw or b""),
         "is_cut": len(raw or b"") > RAW_SHOWN,
+        "content_days": content_days(place.project),
         "tab": "raw",
     }
     return render_place(request, place, "sending/send_raw.html", context, section="sends")

@@ -120,7 +120,7 @@ def _make_past_partitions(now: datetime, past: int) -> None:
             for days in range(past + 2 if table in month else 2):
                 day = (now - timedelta(days=days)).date()
                 if partitions.partition_name(table, day) not in there:
-                    partitions._make_partition(cursor, table, column, partitions.Day.of(day))
+                    partitions.make_partition(cursor, table, column, partitions.Day.of(day))
 
 
 def _people() -> tuple[User, User, User, User]:

@@ -1,14 +1,18 @@
 """Partitions by day: made ahead, by anybody, without stopping anyone."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from projects.models import Event
+from relay_project.db import partitions
 from relay_project.db.ids import id_floor
 from relay_project.db.partitions import (
     Day,
@@ -135,6 +139,53 @@ def test_inserts_go_on_while_partitions_are_made_beside_an_open_reader(extra):
                 writer.submit(_insert).result(10)
         making.result(10)
         assert time.monotonic() - started < 4, "nobody waited for the reader"
+
+
+def test_a_start_goes_on_without_the_last_days_when_somebody_is_in_the_way(
+    extra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VACUUM of the parent or an index being built may take minutes; the coming week is there, so nobody waits for it."""
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "100ms")
+    with _vacuuming("projects_event"):
+        assert make_partitions(READY, patience_seconds=0.3) == 0
+    assert make_partitions(READY) == 7
+
+
+def test_a_start_stops_when_the_coming_days_are_missing(extra: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "100ms")
+    name = partition_name("projects_event", (datetime.now(UTC) + timedelta(days=2)).date())
+    with connection.cursor() as cursor:
+        cursor.execute(f'DROP TABLE "{name}"')
+    with _vacuuming("projects_event"), pytest.raises(OperationalError, match="lock timeout"):
+        make_partitions(settings.PARTITION_DAYS_AHEAD, patience_seconds=0.3)
+    assert make_partitions(settings.PARTITION_DAYS_AHEAD) == 1
+
+
+def test_somebody_who_leaves_in_time_is_waited_for(extra: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
+    with _vacuuming("projects_event") as other, ThreadPoolExecutor(1) as pool:
+        making = pool.submit(_make_more)
+        with pytest.raises(TimeoutError):
+            making.result(0.3)
+        other.rollback()
+        assert making.result(10) == 7
+
+
+def _make_more() -> int:
+    try:
+        return make_partitions(READY)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _vacuuming(table: str) -> Iterator[psycopg.Connection]:
+    """Another session holds the lock that VACUUM and CREATE INDEX CONCURRENTLY take."""
+    wanted = {"dbname", "user", "password", "host", "port"}
+    parameters = {key: value for key, value in connection.get_connection_params().items() if key in wanted}
+    with psycopg.connect(**parameters) as other:
+        other.execute(f'LOCK TABLE "{table}" IN SHARE UPDATE EXCLUSIVE MODE')
+        yield other
 
 
 def _insert() -> None:

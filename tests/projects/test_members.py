@@ -46,6 +46,35 @@ def test_a_project_is_renamed(api, project):
         assert api.patch("/project", {"name": bad})[0] == 422
 
 
+def test_a_project_says_how_long_its_content_is_kept(api, project, settings):
+    settings.RETENTION_CONTENT_DAYS = 20
+    assert api.get("/project")[1]["content_days"] == 20
+    assert api.patch("/project", {"content_days": 7})[1]["content_days"] == 7
+    assert api.patch("/project", {"name": "Renamed"})[1]["content_days"] == 7
+    for bad in (0, -1, 21, "x", 2**70, True):
+        assert api.patch("/project", {"content_days": bad})[0] == 422
+    settings.RETENTION_CONTENT_DAYS = 5
+    assert api.get("/project")[1]["content_days"] == 5, "never longer than the instance"
+    assert api.patch("/project", {"content_days": None})[1]["content_days"] == 5
+    project.refresh_from_db()
+    assert project.content_days is None
+
+
+def test_the_console_sets_how_long_content_is_kept(client, alice, project):
+    client.force_login(alice)
+    page = f"/console/{project.pk}/settings"
+    assert "Keep content for" in client.get(page).content.decode()
+    assert client.post(f"{page}/content", {"content_days": "7"}).status_code == 302
+    project.refresh_from_db()
+    assert project.content_days == 7
+    assert AuditEntry.objects.filter(action="project.content_days_set").count() == 1
+    refused = client.post(f"{page}/content", {"content_days": "999"})
+    assert (refused.status_code, "At most 30 days" in refused.content.decode()) == (400, True)
+    assert client.post(f"{page}/content", {"content_days": ""}).status_code == 302
+    project.refresh_from_db()
+    assert project.content_days is None
+
+
 def test_people_are_added_listed_and_removed(api, project, charlie, bob, signed_in):
     Identity.objects.create(user=charlie, issuer="https://id.test", subject="sub-1")
     status, made = api.post("/project-users", {"user_id": charlie.pk, "scopes": ["sends.read", "project.read"]})

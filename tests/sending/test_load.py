@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from projects.models import DkimKey, Domain
 from relay_project.db.ids import hours_after, id_floor
-from relay_project.db.partitions import Day, _make_partition, partition_name, partitioned_tables
+from relay_project.db.partitions import Day, make_partition, partition_name, partitioned_tables
 from sending.deliver.load import KeyCache, load
 from sending.deliver.outcome import SUPPRESSED
 from sending.deliver.prepare import prepare
@@ -80,7 +80,7 @@ def test_a_batch_of_old_and_new_mail_finds_the_rows_of_both(scene: Scene) -> Non
     day = (timezone.now() - timedelta(days=5)).date()
     with connection.cursor() as cursor:
         for table, column in partitioned_tables(cursor):
-            _make_partition(cursor, table, column, Day.of(day))
+            make_partition(cursor, table, column, Day.of(day))
         by = id_floor(timezone.now()) - Day.of(day).floor - hours_after(0, 1)
         for statement in (
             "UPDATE sending_content SET id = id - %(by)s WHERE body_text = 'old'",

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay_project.db.ids import id_time, uuid_of
-from relay_project.db.partitions import Day, _make_partition, partitioned_tables
+from relay_project.db.partitions import Day, make_partition, partitioned_tables
 from sending.models import Attempt, AttemptRecipient, Content, Phase, Recipient, Send, Signature, Waiting
 
 pytestmark = pytest.mark.django_db
@@ -252,7 +252,7 @@ def test_content_that_is_gone_is_404(api):
     send = Send.objects.get(pk=api.send())
     Content.objects.all().delete()
     response = api.get(f"/sends/uuid/{send.uuid}/content")
-    assert refused(response) == (404, f"Content for send with UUID {send.uuid} not found")
+    assert refused(response) == (404, f"Content for send with UUID {send.uuid} not found: it is no longer kept")
 
 
 # --- the list ------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_reads_touch_one_day_of_partitions(api):
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with connection.cursor() as cursor:
         for table, column in partitioned_tables(cursor):
-            _make_partition(cursor, table, column, Day.of(yesterday))
+            make_partition(cursor, table, column, Day.of(yesterday))
     with CaptureQueriesContext(connection) as captured:
         api.get(f"/sends/{send_id}")
         api.get(f"/sends?date_from_search={datetime.now(UTC):%Y-%m-%d}&date_to_search={datetime.now(UTC):%Y-%m-%d}")
