@@ -75,6 +75,8 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Queues", "stacks", "queues_queue"),
             ("Source IPs", "lan", "ips_sourceip"),
             ("Held sites", "front_hand", "ips_heldsite"),
+            ("TLS overrides", "lock", "ips_tlsoverride"),
+            ("MTA-STS policies", "verified_user", "ips_mtastspolicy"),
             ("Senders", "send", "ips_sender"),
             ("Servers", "dns", "ips_server"),
         ),

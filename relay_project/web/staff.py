@@ -261,11 +261,13 @@ def confirmed(
     form: type[forms.Form] = Confirmation,
     fits: Callable[[Any], bool] = lambda row: True,
     danger: bool = False,
+    removes: bool = False,
 ) -> Callable[[ActionBody], Any]:
     """Make `(self, request, row, data) -> sentence` an action of a row's page that shows a question and waits for POST.
 
-    `fits` says for which rows it is offered; the others get 404. The body calls a rule, which writes the audit entry,
-    and returns what to tell; it raises ValueError or ApiError to refuse with a sentence.
+    `fits` says for which rows it is offered; the others get 404. With `removes` the row is gone afterwards. The body
+    calls a rule, which writes the audit entry, and returns what to tell; it raises ValueError or ApiError to refuse
+    with a sentence.
     """
 
     def decorate(body: ActionBody) -> Any:
@@ -274,20 +276,13 @@ def confirmed(
             row = self.get_object(request, object_id)
             if row is None or not fits(row):
                 raise Http404
+            back = _page_of(self, row)
             filled = form(request.POST if request.method == "POST" else None)
             if request.method == "POST" and filled.is_valid():
-                return _carry_out(self, request, row, lambda: body(self, request, row, filled.cleaned_data))
-            context = {
-                **self.admin_site.each_context(request),
-                "title": title,
-                "question": question.format(row),
-                "form": filled,
-                "opts": self.model._meta,
-                "original": row,
-                "back": _page_of(self, row),
-                "danger": danger,
-            }
-            return TemplateResponse(request, "admin/confirm.html", context)
+                then = _list_of(self) if removes else back
+                return _carry_out(self, request, then, lambda: body(self, request, row, filled.cleaned_data))
+            asked = {"title": title, "question": question.format(row), "form": filled, "danger": danger}
+            return _ask(self, request, {**asked, "original": row, "back": back})
 
         view.fits = fits  # type: ignore[attr-defined]
         variant = ActionVariant.DANGER if danger else ActionVariant.DEFAULT
@@ -296,14 +291,49 @@ def confirmed(
     return decorate
 
 
-def _carry_out(self: Any, request: HttpRequest, row: Model, body: Callable[[], str]) -> HttpResponse:
+ListActionBody = Callable[[Any, HttpRequest, dict[str, Any]], str]
+
+
+def asked_above_list(
+    title: str, *, question: str, icon: str, form: type[forms.Form]
+) -> Callable[[ListActionBody], Any]:
+    """Make `(self, request, data) -> sentence` an action of a model's list (`actions_list`) that waits for POST.
+
+    For what makes a row, or is about no single one; otherwise as `confirmed`.
+    """
+
+    def decorate(body: ListActionBody) -> Any:
+        @wraps(body)
+        def view(self: Any, request: HttpRequest) -> HttpResponse:
+            back = _list_of(self)
+            filled = form(request.POST if request.method == "POST" else None)
+            if request.method == "POST" and filled.is_valid():
+                return _carry_out(self, request, back, lambda: body(self, request, filled.cleaned_data))
+            return _ask(self, request, {"title": title, "question": question, "form": filled, "back": back})
+
+        return action(description=title, icon=icon, url_path=body.__name__.replace("_", "-"))(view)
+
+    return decorate
+
+
+def _ask(self: Any, request: HttpRequest, asked: dict[str, Any]) -> HttpResponse:
+    context = {**self.admin_site.each_context(request), "opts": self.model._meta, **asked}
+    return TemplateResponse(request, "admin/confirm.html", context)
+
+
+def _carry_out(self: Any, request: HttpRequest, back: str, body: Callable[[], str]) -> HttpResponse:
     try:
         self.message_user(request, body(), messages.SUCCESS)
     except (ValueError, ApiError) as refusal:
         self.message_user(request, str(refusal) or type(refusal).__name__, messages.ERROR)
-    return HttpResponseRedirect(_page_of(self, row))
+    return HttpResponseRedirect(back)
 
 
 def _page_of(self: Any, row: Model) -> str:
     opts = self.model._meta
     return reverse(f"{self.admin_site.name}:{opts.app_label}_{opts.model_name}_change", args=[row.pk])
+
+
+def _list_of(self: Any) -> str:
+    opts = self.model._meta
+    return reverse(f"{self.admin_site.name}:{opts.app_label}_{opts.model_name}_changelist")

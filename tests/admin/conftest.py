@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import AuditEntry, Identity, SignInLink, User
-from ips.models import HeldSite, Sender, Server, SourceIp
+from ips.models import HeldSite, MtaStsPolicy, Sender, Server, SourceIp, TlsOverride
 from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
@@ -109,6 +109,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         SandboxMessage.objects.create(project_id=project.pk, send_id=send.pk, subject="Your order", data=SECRET.encode()),
         Signature.objects.create(send=send, header_lines=SECRET.encode()),
         Suppression.objects.create(project=project, email="gone@example.net", reason="bounce"),
+        TlsOverride.objects.create(domain="bank.test", requirement="verified", reason="law", changed_at=now),
+        MtaStsPolicy.objects.create(
+            domain="bank.test", policy_id="1", mode="enforce", mx=["*.bank.test"], max_age=86_400, fetched_at=now,
+            expires_at=now + timedelta(days=1), error="mta-sts.bank.test: the answer is 404",
+        ),
         ForgottenDay.objects.create(project_id=project.pk, day=now.date(), looked_at=now),
         RetentionRun.objects.create(
             started_at=now, finished_at=now, partitions=1, size_bytes=4096,

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEntry, User
-from ips.models import SourceIp
+from ips.models import SourceIp, TlsOverride
 from projects.models import ApiKey, Domain
 from queues.models import Queue
 
@@ -152,3 +152,30 @@ def test_the_page_of_a_row_offers_only_what_fits(staff_client: Client, world: Wo
     page = staff_client.get(reverse("admin:queues_queue_change", args=[queue.pk])).content.decode()
     assert url_of(queue, "pause") in page
     assert url_of(queue, "resume") not in page
+
+
+def test_tls_for_a_domain_is_decided_changed_and_left_to_the_domain_again(staff_client: Client, sam: User) -> None:
+    listed, decide = reverse("admin:ips_tlsoverride_changelist"), reverse("admin:ips_tlsoverride_decide")
+    assert decide in staff_client.get(listed).content.decode()
+    asked = staff_client.get(decide)
+    assert "Which TLS shall mail to a domain have" in asked.content.decode()
+    filled = {"domain": "Bank.test", "requirement": "none", "reason": "its STARTTLS is broken"}
+    answer = staff_client.post(decide, {**filled, "domain": "nonsense"}, follow=True)
+    assert [message.level_tag for message in answer.context["messages"]] == ["error"]
+    staff_client.post(decide, filled)
+    override = TlsOverride.objects.get()
+    entry = last_entry()
+    assert (override.domain, override.requirement) == ("bank.test", "none")
+    assert (entry.action, entry.actor_id, entry.detail["reason"]) == (
+        "tls_override.set",
+        sam.pk,
+        "its STARTTLS is broken",
+    )
+    staff_client.post(url_of(override, "decide_anew"), {"requirement": "verified", "reason": "mended"})
+    override.refresh_from_db()
+    assert override.requirement == "verified"
+    assert staff_client.get(url_of(override, "remove")).status_code == 200
+    gone = staff_client.post(url_of(override, "remove"), follow=True)
+    assert gone.redirect_chain[-1][0] == listed
+    assert not TlsOverride.objects.exists()
+    assert last_entry().action == "tls_override.removed"
