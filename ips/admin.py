@@ -12,12 +12,13 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from accounts import audit
 from ips import assign
 from ips.health import SILENT_SECONDS
+from ips.incident_admin import IncidentAdmin
 from ips.models import HeldSite, Sender, Server, SourceIp
 from ips.tls_admin import MtaStsPolicyAdmin, TlsOverrideAdmin
 from queues.models import Queue
 from relay_project.web.staff import Confirmation, Facts, Link, column, confirmed
 
-__all__ = ["MtaStsPolicyAdmin", "TlsOverrideAdmin"]  # registered there
+__all__ = ["IncidentAdmin", "MtaStsPolicyAdmin", "TlsOverrideAdmin"]  # registered there
 
 
 class QueueChoice(Confirmation):

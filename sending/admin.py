@@ -5,15 +5,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ips.models import HeldSite, SourceIp
 from projects.models import Project
 from queues.models import Queue
-from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
 from relay_project.db.ids import id_soon
 from relay_project.mail.classify import source_of
+from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
 from sending.models import (
     Attempt,
     AttemptRecipient,
@@ -24,6 +25,7 @@ from sending.models import (
     SandboxMessage,
     Send,
     Signature,
+    SoftBounce,
     Suppression,
     Waiting,
 )
@@ -156,7 +158,14 @@ class AttemptAdmin(Happened):
 def _told(row: AttemptRecipient, addresses: dict[int, str]) -> Iterable[object]:
     who = link_to(Recipient, row.recipient_id, addresses.get(row.recipient_id))
     code = " ".join(filter(None, (str(row.smtp_code or "–"), row.smtp_enhanced_code)))
-    return who, row.recipient_status, code, row.smtp_message, row.rule
+    return who, row.recipient_status, code, row.smtp_message, _rule(row.rule)
+
+
+def _rule(name: str) -> str | SafeString:
+    """The row of the table that decided; our own decisions have none."""
+    if not source_of(name):
+        return name
+    return format_html('<a href="{}#{}">{}</a>', reverse("admin:bounce_rules_changelist"), name, name)
 
 
 def _steps(conversation: dict[str, Any]) -> SafeString:
@@ -257,6 +266,21 @@ class SuppressionAdmin(Facts):
     list_filter = ("reason",)
     search_fields = ("email__exact",)
     search_help_text = "Exact address in lower case"
+
+
+@admin.register(SoftBounce)
+class SoftBounceAdmin(Facts):
+    """Addresses that were undeliverable lately; enough days of it suppress them."""
+
+    list_display = ("id", "email", PROJECT, "number", "days", "last_at")
+    list_display_links = ("id", "email")
+    search_fields = ("email__exact",)
+    search_help_text = "Exact address in lower case"
+
+    @column("count")
+    def number(self, row: SoftBounce) -> int:
+        """Days within the window, at its last mail."""
+        return len(row.days)
 
 
 @admin.register(IdempotencyRecord)

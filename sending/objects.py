@@ -111,6 +111,8 @@ def _attempt_recipient_object(result: AttemptRecipient) -> dict[str, Any]:
         "smtp_enhanced_code": result.smtp_enhanced_code,
         "smtp_message": result.smtp_message,
         "is_suppressed": result.is_suppressed,
+        "category": result.category,  # this and `rule` are our additions
+        "rule": result.rule,
     }
 
 

@@ -99,6 +99,10 @@ _IDEMPOTENCY = """
 DELETE FROM sending_idempotencyrecord WHERE id = ANY(ARRAY(
   SELECT id FROM sending_idempotencyrecord WHERE created_at < %(before)s ORDER BY created_at LIMIT %(rows)s))
 """
+_SOFT_BOUNCES = """
+DELETE FROM sending_softbounce WHERE id = ANY(ARRAY(
+  SELECT id FROM sending_softbounce WHERE last_at < %(before)s ORDER BY last_at LIMIT %(rows)s))
+"""
 _SANDBOX = """
 DELETE FROM sending_sandboxmessage WHERE id = ANY(ARRAY(
   SELECT id FROM sending_sandboxmessage WHERE received_at < %(before)s ORDER BY id LIMIT %(rows)s))
@@ -109,6 +113,12 @@ DELETE FROM sending_sandboxmessage WHERE id = ANY(ARRAY(
 def delete_idempotency(now: datetime) -> int:
     """Idempotency keys."""
     return delete_in_steps(_IDEMPOTENCY, {"before": now - timedelta(days=settings.RETENTION_IDEMPOTENCY_DAYS)})
+
+
+@sweep("soft bounces", lambda: settings.SOFT_BOUNCE_DAYS)
+def delete_soft_bounces(now: datetime) -> int:
+    """Counts of addresses whose days have all left the window."""
+    return delete_in_steps(_SOFT_BOUNCES, {"before": now - timedelta(days=settings.SOFT_BOUNCE_DAYS + 1)})
 
 
 @sweep("sandbox", lambda: settings.RETENTION_SANDBOX_DAYS)

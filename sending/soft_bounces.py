@@ -12,7 +12,6 @@ from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.mail.address import suppression_key
-from sending.models import SoftBounce
 
 Key = tuple[int, str]  # project id, normalised address
 
@@ -76,9 +75,3 @@ def take_back(cursor: CursorWrapper, keys: Sequence[Key]) -> None:
     """Forget what was counted for these addresses: mail was accepted, or the limit is reached."""
     if keys:
         cursor.execute(_TAKE_BACK, [[project_id for project_id, _ in keys], [email for _, email in keys]])
-
-
-def forget(now: datetime) -> int:
-    """Remove counts that lie outside the window; returns how many."""
-    before = now - timedelta(days=settings.SOFT_BOUNCE_DAYS + 1)
-    return SoftBounce.objects.filter(last_at__lt=before).delete()[0]

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import AuditEntry, Identity, SignInLink, User
-from ips.models import HeldSite, MtaStsPolicy, Sender, Server, SourceIp, TlsOverride
+from ips.models import HeldSite, Incident, MtaStsPolicy, Sender, Server, SourceIp, TlsOverride
 from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
@@ -24,6 +24,7 @@ from sending.models import (
     SandboxMessage,
     Send,
     Signature,
+    SoftBounce,
     Suppression,
     Waiting,
 )
@@ -109,6 +110,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         SandboxMessage.objects.create(project_id=project.pk, send_id=send.pk, subject="Your order", data=SECRET.encode()),
         Signature.objects.create(send=send, header_lines=SECRET.encode()),
         Suppression.objects.create(project=project, email="gone@example.net", reason="bounce"),
+        SoftBounce.objects.create(project_id=project.pk, email="full@example.net", days=[now.date()]),
+        Incident.objects.create(
+            source_ip=source_ip, site="example.net", cause="ip-reputation", rule="guard-blocklist", attempt_count=3,
+            opened_at=now, last_seen_at=now, last_reply="554 <b>listed</b>", last_project_id=project.pk, last_send_id=send.pk,
+        ),
         TlsOverride.objects.create(domain="bank.test", requirement="verified", reason="law", changed_at=now),
         MtaStsPolicy.objects.create(
             domain="bank.test", policy_id="1", mode="enforce", mx=["*.bank.test"], max_age=86_400, fetched_at=now,

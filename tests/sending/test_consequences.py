@@ -23,6 +23,7 @@ from sending.deliver.load import Job
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome
 from sending.deliver.settle import settle
 from sending.models import AttemptRecipient, SoftBounce, Suppression
+from sending.retention import delete_soft_bounces
 from tests.sending.scene import LATER, MISSING, OK, Scene, answered
 
 FULL = Reply(552, "5.2.2", "mailbox full")
@@ -158,7 +159,7 @@ def test_old_counts_are_forgotten(scene: Scene) -> None:
     now = timezone.now()
     mail(scene, FULL, now - 40 * DAY, "ann@one.example")
     mail(scene, FULL, now, "bob@one.example")
-    assert soft_bounces.forget(now) == 1
+    assert delete_soft_bounces(now) == 1
     assert SoftBounce.objects.get().email == "bob@one.example"
 
 

@@ -115,6 +115,8 @@ def test_attempts_come_newest_first_with_their_conversations(api):
         smtp_code=450,
         smtp_enhanced_code="4.2.1",
         smtp_message="Busy",
+        category="temporary",
+        rule="mailbox-busy",
     )
     second = an_attempt(send_id, try_count=2, status="accepted")
     shown = api.get(f"/sends/{send_id}").json()["attempts"]
@@ -139,6 +141,8 @@ def test_attempts_come_newest_first_with_their_conversations(api):
                 "smtp_enhanced_code": "4.2.1",
                 "smtp_message": "Busy",
                 "is_suppressed": False,
+                "category": "temporary",
+                "rule": "mailbox-busy",
             }
         ],
     }
