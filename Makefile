@@ -33,7 +33,7 @@ run: setup ## start everything and send the first mail (ARGS="--port 8001")
 	@exec $(PYTHON) manage.py quickstart $(ARGS)
 
 test: setup-dev lint ## lint, types and all tests (ARGS="tests/mail -x")
-	@$(find_chromium)
+	@$(find_tools)
 	exec $(PYTHON) -m pytest "$$@" $(ARGS)
 
 lint: setup-dev ## ruff and mypy
@@ -83,10 +83,13 @@ if ! { new_enough $(PYTHON) && $(PYTHON) -c 'import pip' 2>/dev/null; }; then
 fi
 endef
 
-# A failure is not the end: the caller looks whether the program is there.
+# A failure is not the end: the caller looks whether the program is there. No service is started by it (policy-rc.d).
 define apt_install
 echo "Installing $(1) …"
+policy=/usr/sbin/policy-rc.d
+if [ -e "$$policy" ]; then policy=/dev/null; else printf '#!/bin/sh\nexit 101\n' >"$$policy"; chmod +x "$$policy"; fi
 { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(1); } >/dev/null 2>&1 </dev/null || true
+if [ "$$policy" != /dev/null ]; then rm -f "$$policy"; fi
 endef
 
 # $(1) the lock, $(2) its stamp.
@@ -98,16 +101,27 @@ if ! cmp -s $(1) $(2); then
 fi
 endef
 
-# The browser tests need Chromium. Continuous integration (CI=true) may not leave them out.
-define find_chromium
-has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
-if ! has_chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    $(call apt_install,chromium)
-fi
+# A test's marker, the Debian package it needs, and the programs of which one is enough.
+TOOLS := \
+    browser:chromium:chromium,chromium-browser,google-chrome \
+    opendkim:opendkim:opendkim
+
+# Installs what is missing where it may. Tests whose program is not there are left out, except in continuous integration
+# (CI=true). Leaves pytest's arguments in "$@".
+define find_tools
+PATH="$$PATH:/usr/sbin:/sbin"
+has_any() { (IFS=,; for program in $$1; do command -v "$$program" >/dev/null && exit 0; done; exit 1); }
+left_out=""
+for tool in $(TOOLS); do
+    marker="$${tool%%:*}"; programs="$${tool##*:}"; package="$${tool#*:}"; package="$${package%%:*}"
+    if ! has_any "$$programs" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        $(call apt_install,$$package)
+    fi
+    if has_any "$$programs"; then continue; fi
+    if [ "$${CI:-}" = true ]; then echo "$$package is missing, and CI=true leaves no test out." >&2; exit 1; fi
+    echo "$$package is not installed: the tests marked \"$$marker\" are left out."
+    left_out="$${left_out:+$$left_out and }not $$marker"
+done
 set --
-if ! has_chromium >/dev/null; then
-    if [ "$${CI:-}" = true ]; then echo "Chromium is missing, and CI=true leaves no test out." >&2; exit 1; fi
-    echo "Chromium is not installed: the tests marked \"browser\" are left out."
-    set -- -m "not browser"
-fi
+if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi
 endef
