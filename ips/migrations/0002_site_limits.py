@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('window', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day')], max_length=4)),
                 ('window_start', models.DateTimeField()),
                 ('count', models.BigIntegerField()),
-                ('source_ip', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='send_counts', to='ips.sourceip')),
+                ('source_ip', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='send_counts', to='ips.sourceip')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('source_ip', 'window', 'window_start', 'site'), name='send_count')],

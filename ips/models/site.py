@@ -35,9 +35,7 @@ class SiteLimit(models.Model):
     Without a source IP it holds for all of them; lessons are always one IP's.
     """
 
-    source_ip = models.ForeignKey(
-        SourceIp, on_delete=models.CASCADE, null=True, blank=True, related_name="site_limits"
-    )
+    source_ip = models.ForeignKey(SourceIp, on_delete=models.CASCADE, null=True, blank=True, related_name="site_limits")
     site = models.CharField(max_length=253, help_text="A provider's name, or MX hosts in order, joined by commas.")
     connections = models.PositiveIntegerField(null=True, blank=True, help_text="At once.")
     messages_per_connection = models.PositiveIntegerField(null=True, blank=True)
@@ -93,7 +91,9 @@ class SendCount(models.Model):
         HOUR = "hour"
         DAY = "day"
 
-    source_ip = models.ForeignKey(SourceIp, on_delete=models.CASCADE, related_name="send_counts")
+    source_ip = models.ForeignKey(
+        SourceIp, on_delete=models.CASCADE, related_name="send_counts", db_constraint=False, db_index=False
+    )
     site = models.CharField(max_length=253, blank=True, help_text="Empty: all of them.")
     window = models.CharField(max_length=4, choices=Window.choices)
     window_start = models.DateTimeField()

@@ -8,7 +8,7 @@ something, and every few seconds.
 """
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,8 @@ FORGET_SECONDS = 5.0
 LATE_COMMIT = timedelta(
     seconds=1
 )  # an accept's due time is drawn before its commit: rows appear behind the last one taken
+ANY_PRIORITY = 32_767  # as large as the column holds
+URGENT = 0  # transactional mail and notices; what is larger is bulk
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 Key = tuple[int, int, int]  # lane, priority, project
@@ -43,6 +45,13 @@ class Claimed:
     source_ip_id: int
     lost: int
     due_at: datetime  # when it was due: its place among its project's mail, kept when it is given back
+    priority: int
+    lane: int
+
+    @property
+    def is_sticky(self) -> bool:
+        """A retry, which stays on its IP."""
+        return self.lane < 0
 
 
 @dataclass(slots=True)
@@ -54,10 +63,21 @@ class Ring:
     discovered_at: dict[int, float] = field(default_factory=dict)  # by source IP
     forgotten_at: float = -1e9
 
-    def claim(self, ip: ServedIp, rows: int, lease_seconds: float, now: datetime) -> list[Claimed]:
-        """Take up to about `rows` due rows for this source IP (siblings in one domain come along)."""
+    def claim(
+        self,
+        ip: ServedIp,
+        rows: int,
+        lease_seconds: float,
+        now: datetime,
+        lanes: Sequence[int] | None = None,
+        up_to: int = ANY_PRIORITY,
+    ) -> list[Claimed]:
+        """Take up to about `rows` due rows for this source IP (siblings in one domain come along).
+
+        From all its lanes or from these, and nothing less urgent than `up_to`.
+        """
         self._discover_if_stale(ip)
-        keys = self._next_keys(ip, rows)
+        keys = self._next_keys(lanes_of(ip) if lanes is None else lanes, rows, up_to)
         taken = _claim_rows(keys, self.floors, ip, self.sender_id, rows, now, lease_seconds) if keys else []
         self._advance(keys, taken)
         return [row for row, _, _ in taken]
@@ -87,13 +107,12 @@ class Ring:
         for key in found:
             self.floors.setdefault(key, _LONG_AGO)
 
-    def _next_keys(self, ip: ServedIp, rows: int) -> list[Key]:
-        """The next entries of the ring for this IP's lanes: of the most urgent priority that has any.
+    def _next_keys(self, lanes: Sequence[int], rows: int, up_to: int) -> list[Key]:
+        """The next entries of the ring for these lanes: of the most urgent priority that has any.
 
         No more than `rows`, so that each has a share: one that the claim did not reach would lose its turn.
         """
-        lanes = lanes_of(ip)
-        mine = [key for key in self.floors if key[0] in lanes]
+        mine = [key for key in self.floors if key[0] in lanes and key[1] <= up_to]
         if not mine:
             return []
         urgent = min(key[1] for key in mine)
@@ -111,6 +130,14 @@ class Ring:
                 self.floors.move_to_end(key)
             else:
                 del self.floors[key]  # found again, without a floor, by the next discovery
+
+
+def by_attempt(rows: Sequence[Claimed]) -> list[list[Claimed]]:
+    """Rows grouped by their attempt, in order."""
+    groups: dict[int, list[Claimed]] = defaultdict(list)
+    for row in rows:
+        groups[row.attempt_id].append(row)
+    return list(groups.values())
 
 
 def lanes_of(ip: ServedIp) -> tuple[int, ...]:
@@ -140,10 +167,30 @@ def discover(lanes: Sequence[int]) -> list[Key]:
         return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
 
 
-# Rows of sticky lanes belong to a queue too: a paused queue's are left alone there by the last condition of `picked`.
+# What every claim ends with: the picked rows' siblings come along, and all are registered as attempts of this sender.
 # `phase + 0` keeps the siblings away from the partial index of due rows: without statistics (a young table) the planner
 # takes it for as good as the one on send_id, and walks the whole lane for each row picked (1.3 s a claim at 6,000 due).
 # LATERAL with its lock keeps the planner from joining the other way round, by one scan of all that waits.
+REGISTER = """
+, siblings AS MATERIALIZED (
+  SELECT w.recipient_id, w.send_id, w.domain, w.due_at, w.lane, w.priority, w.recipient_id = ANY(p.ids) AS is_picked
+    FROM (SELECT send_id, domain, lane, array_agg(recipient_id) AS ids FROM picked GROUP BY send_id, domain, lane) p,
+         LATERAL (SELECT * FROM sending_waiting s
+                   WHERE s.send_id = p.send_id AND s.domain = p.domain AND s.lane = p.lane AND {} FOR UPDATE SKIP LOCKED) w
+), grouped AS MATERIALIZED (
+  SELECT recipient_id, due_at, lane, priority, is_picked,
+         first_value(fresh_id) OVER (PARTITION BY send_id, domain ORDER BY recipient_id) AS attempt_id
+    FROM (SELECT *, new_id() AS fresh_id FROM siblings) s
+)
+UPDATE sending_waiting w
+   SET phase = 1, attempt_id = g.attempt_id, sender_id = %(sender)s, lease_until = %(lease)s, due_at = %(lease)s,
+       tries = w.tries + 1, source_ip_id = %(ip)s, held_site_id = NULL
+  FROM grouped g
+ WHERE w.recipient_id = g.recipient_id
+RETURNING w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.attempt_id, w.tries, w.size_bytes,
+          w.source_ip_id, w.lost, g.due_at, g.priority, g.lane, g.is_picked
+"""
+# Rows of sticky lanes belong to a queue too: a paused queue's are left alone there by the last condition of `picked`.
 _CLAIM = """
 WITH picked AS MATERIALIZED (
   SELECT r.* FROM unnest(%(lanes)s::bigint[], %(priorities)s::smallint[], %(projects)s::bigint[],
@@ -154,25 +201,7 @@ WITH picked AS MATERIALIZED (
        AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
      ORDER BY w.due_at, w.recipient_id LIMIT %(share)s FOR UPDATE SKIP LOCKED) r
   LIMIT %(rows)s
-), siblings AS MATERIALIZED (
-  SELECT w.recipient_id, w.send_id, w.domain, w.due_at, w.lane, w.priority, w.recipient_id = ANY(p.ids) AS is_picked
-    FROM (SELECT send_id, domain, lane, array_agg(recipient_id) AS ids FROM picked GROUP BY send_id, domain, lane) p,
-         LATERAL (SELECT * FROM sending_waiting s
-                   WHERE s.send_id = p.send_id AND s.domain = p.domain AND s.lane = p.lane
-                     AND s.phase + 0 = 0 AND s.due_at <= %(now)s FOR UPDATE SKIP LOCKED) w
-), grouped AS MATERIALIZED (
-  SELECT recipient_id, due_at, lane, priority, is_picked,
-         first_value(fresh_id) OVER (PARTITION BY send_id, domain ORDER BY recipient_id) AS attempt_id
-    FROM (SELECT *, new_id() AS fresh_id FROM siblings) s
-)
-UPDATE sending_waiting w
-   SET phase = 1, attempt_id = g.attempt_id, sender_id = %(sender)s, lease_until = %(lease)s, due_at = %(lease)s,
-       tries = w.tries + 1, source_ip_id = %(ip)s
-  FROM grouped g
- WHERE w.recipient_id = g.recipient_id
-RETURNING w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.attempt_id, w.tries, w.size_bytes,
-          w.source_ip_id, w.lost, g.due_at, g.lane, g.priority, CASE WHEN g.is_picked THEN g.due_at END
-"""
+)""" + REGISTER.format("s.phase + 0 = 0 AND s.due_at <= %(now)s")  # noqa: S608 — constants only
 
 
 def _claim_rows(
@@ -200,4 +229,8 @@ def _claim_rows(
                 "ip": ip.id,
             },
         )
-        return [(Claimed(*row[:11]), (row[11], row[12], row[2]), row[13]) for row in cursor.fetchall()]
+        rows_taken = [(Claimed(*row[:13]), row[13]) for row in cursor.fetchall()]
+    return [
+        (row, (row.lane, row.priority, row.project_id), row.due_at if is_picked else None)
+        for row, is_picked in rows_taken
+    ]

@@ -20,30 +20,33 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
+from ips.limits import write_learned
 from ips.senders import Registration, ServedIp
 from relay_project.db.keyring import ring
 from relay_project.mail.classify import Category, Outcome, Verdict
 from relay_project.mail.reply import FailureKind, NetworkFailure
 from relay_project.mail.text import clean
-from relay_project.metrics import SECONDS, Counter, Gauge, Histogram
+from relay_project.metrics import Counter, Gauge
 from relay_project.net.resolver import Resolver
 from sending.deliver import giveback, wakeups
 from sending.deliver.claim import Ring, lanes_of
 from sending.deliver.glance import is_anything_due
 from sending.deliver.load import Job
-from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome, attempt_status, status_of
+from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome
 from sending.deliver.pace import LOOK_MAX_SECONDS, Pace
 from sending.deliver.pool import Pool
 from sending.deliver.prepare import Preparer
+from sending.deliver.room import Room
 from sending.deliver.route import Router
 from sending.deliver.settling import Settler
+from sending.deliver.shaper import Shaper, read_tables
 from sending.deliver.take import Taker
 from sending.deliver.talk import Surroundings, Talk
+from sending.deliver.tally import count_attempt
+from sending.deliver.tls_ladder import TlsLadder
 
 log = structlog.get_logger()
 
-ATTEMPTS = Counter("email_send_attempts_total", "Attempts by how they ended.", ["ip", "status"])
-DURATION = Histogram("email_delivery_duration_seconds", "From claim to outcome.", ["ip"], buckets=SECONDS)
 IN_FLIGHT = Gauge("relay_mails_in_flight", "Recipients claimed and not yet settled.", multiprocess_mode="livesum")
 LOOKS = Counter("relay_looks_total", "Looks of the senders for due mail, by what they found.", ["found"])
 UNFORESEEN = Counter("relay_unforeseen_failures_total", "Attempts that ended in an error nobody foresaw (see the log).")
@@ -53,8 +56,7 @@ SETTLE_SECONDS = 0.05
 SETTLE_RESULTS = 200
 LOCK_LOSS_SECONDS = 5.0  # without its lock a sender may be declared dead after this; it must have let go by then
 SIGNING_THREADS = 2  # RSA releases the GIL
-SLOW_SECONDS = 1.0  # mail that waits this long for a connection makes its site a slow one
-SITE_HOLD_SECONDS = 2.0  # a job over a slow site's share hangs on the held site for this long
+URGENT_LOOK_SECONDS = 0.1  # between looks for urgent mail while bulk fills the room
 
 Result = TypeVar("Result")
 
@@ -72,37 +74,43 @@ class Engine:
             allow_private=settings.PRIVATE_MX,
         )
     )
-    pool: Pool = field(default_factory=lambda: Pool(settings.SITE_CONNECTIONS))
+    pool: Pool = field(default_factory=Pool)
+    shaper: Shaper = field(init=False)
     talks: dict[int, tuple[Talk, "asyncio.Task[None]"]] = field(default_factory=dict)
     in_flight: dict[int, Job] = field(default_factory=dict)  # claimed and not settled, by attempt id
     beat_at: float = field(default_factory=time.monotonic)  # the event loop's own sign of life
     _taker: Taker = field(init=False)
     _settler: Settler = field(init=False)
     _around: Surroundings = field(init=False)
+    _ladder: TlsLadder = field(init=False)
     _pace: Pace = field(default_factory=Pace)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_room: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _claim_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "claim"))
     _settle_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settle"))
     _signing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIGNING_THREADS, "sign"))
     _draining_ips: set[int] = field(default_factory=set)
-    _slow_sites: set[str] = field(default_factory=set)
-    _rows: int = 0  # in flight
-    _bytes: int = 0
+    _room: Room = field(default_factory=Room)
     _lock_lost_at: float | None = None
+    _loop: asyncio.AbstractEventLoop = field(init=False)
     _swept_at: float = 0.0
 
     def __post_init__(self) -> None:
         """The parts that share this engine's state."""
-        self._taker = Taker(Ring(self.registration.sender_id))
+        self.shaper = Shaper({route.rpartition(":")[0] for route in self.router.routes.values()})
+        self._taker = Taker(Ring(self.registration.sender_id), self.shaper)
         self._settler = Settler(SETTLE_SECONDS, SETTLE_RESULTS)
+        self._ladder = TlsLadder.from_settings(self.router.resolver, self._in_claim_thread)
         self._around = Surroundings(
             router=self.router,
             pool=self.pool,
+            shaper=self.shaper,
             preparer=Preparer(self._signing),
             return_path_keys=ring("return-path"),
             conversation_seconds=settings.CONVERSATION_SECONDS,
+            ladder=self._ladder,
+            chunking=settings.SMTP_CHUNKING,
         )
 
     # --- life ------------------------------------------------------------------------------------------------------
@@ -112,10 +120,12 @@ class Engine:
         await self._in_claim_thread(self.registration.start)
         self._taker.ring.sender_id = self.registration.sender_id
         await self._refresh()
+        await self._ladder.book.read()
         wakeups.listen(self._woken)
         log.info("sender.started", sender=self.registration.sender_id, ips=self._addresses())
         settling = asyncio.create_task(self._settle_loop())
         heart = asyncio.create_task(self._heart_loop())
+        policies = asyncio.create_task(self._ladder.book.keep_reading())
         try:
             await self._look_loop()
         finally:
@@ -124,14 +134,15 @@ class Engine:
             self._settler.close()
             await settling
             heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            policies.cancel()
+            await asyncio.gather(heart, policies, self._ladder.book.aclose(), return_exceptions=True)
             await self._leave()
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stopping.set()
         self._wake.set()
-        self._room.set()
+        self._has_room.set()
 
     async def _wind_down(self) -> None:
         """Jobs that were not dialled go back at once; conversations may finish within SHUTDOWN_SECONDS."""
@@ -151,6 +162,7 @@ class Engine:
     async def _leave(self) -> None:
         await self.pool.close_idle(older_than=-1)
         try:
+            await self._in_claim_thread(self._write_lessons)
             await self._in_claim_thread(self.registration.stop)
         except (DatabaseError, InterfaceError, psycopg.Error):
             log.warning("sender.left_without_database", sender=self.registration.sender_id)
@@ -172,15 +184,16 @@ class Engine:
                 jobs = await self._guarded(lambda: self._look(is_likely))  # noqa: B023 - awaited at once
                 for job in jobs:
                     self._start(job)
-                self._pace.end(sum(len(job.targets) for job in jobs), time.monotonic())
+                moved = sum(len(job.targets) for job in jobs) + self._taker.diverted
+                self._pace.end(moved, time.monotonic())
                 LOOKS.labels("something" if jobs else "nothing").inc()
             await self._rest()
 
     async def _rest(self) -> None:
         """Until it is time for the next look, or until there is room for what it finds."""
-        if not self._may_claim():
-            self._room.clear()
-            await until(self._room, LOOK_MAX_SECONDS)
+        if not self._may_claim() or not self._room.is_free:
+            self._has_room.clear()
+            await until(self._has_room, URGENT_LOOK_SECONDS if self._may_claim() else LOOK_MAX_SECONDS)
             return
         await asyncio.sleep(0)  # the others have their turn, even if the next look is due
         while not self._stopping.is_set() and (delay := self._pace.delay(time.monotonic())):
@@ -191,13 +204,12 @@ class Engine:
         """A wake-up job says that something is due."""
         self._pace.wake(time.monotonic())
         self._wake.set()
+        if self._room.is_free_for_urgent:
+            self._has_room.set()
 
     def _may_claim(self) -> bool:
-        return bool(self._serving()) and self._lock_lost_at is None and not self._settler.is_stuck and self._has_room()
-
-    def _has_room(self) -> bool:
-        """Less than half of the allowance is used."""
-        return self._rows < settings.IN_FLIGHT_ROWS / 2 and self._bytes < settings.IN_FLIGHT_BYTES / 2
+        is_able = self._lock_lost_at is None and not self._settler.is_stuck
+        return is_able and self._room.is_free_for_urgent and bool(self._serving())
 
     def _serving(self) -> list[ServedIp]:
         return [ip for ip in self.registration.ips.values() if ip.id not in self._draining_ips]
@@ -215,21 +227,17 @@ class Engine:
                 log.warning("sender.swept", rows=lost)
             if giveback.promote(now) or lost:
                 self._taker.ring.forget()
-        serving = self._serving()
+        serving, wanted = self._serving(), self._room.wanted
         if not is_likely and not is_anything_due([lane for ip in serving for lane in lanes_of(ip)]):
-            return []
-        return self._taker.take(
-            serving,
-            settings.IN_FLIGHT_ROWS - self._rows,
-            settings.IN_FLIGHT_BYTES - self._bytes,
-            now,
-        )
+            return self._taker.take_held(serving, wanted, now)
+        return self._taker.take(serving, wanted, now)
 
     # --- talk ------------------------------------------------------------------------------------------------------
 
     def _start(self, job: Job) -> None:
         self.in_flight[job.attempt_id] = job
-        self._weigh(job, 1)
+        self._room.weigh(job, 1)
+        self.shaper.count(job.source_ip_id, 1)
         ip = self.registration.ips.get(job.source_ip_id)
         if ip is None:
             self._settler.put(GiveBack(job), self._settled)
@@ -241,75 +249,24 @@ class Engine:
         """Run one job and hand its outcome to settle, whatever happens."""
         outcome: AttemptOutcome | GiveBack
         try:
-            outcome = await self._within_share(talk)
+            outcome = await talk.run()
         except asyncio.CancelledError:
             if talk.is_dialled:
                 failure = NetworkFailure(FailureKind.CUT, "the sender is shutting down")
                 outcome = unforeseen(talk, failure, Category.TEMPORARY)
             else:
-                outcome = self._held(talk, talk.held_for) if talk.held_for else GiveBack(talk.job)
+                outcome = GiveBack(talk.job)
         except Exception as error:
             UNFORESEEN.inc()
             log.exception("attempt.unforeseen_failure", attempt=talk.job.attempt_id, send=talk.job.send_id)
             text = f"internal error: {type(error).__name__}: {clean(str(error), 300)}"
             outcome = unforeseen(talk, NetworkFailure(FailureKind.PROTOCOL, text), Category.INFRASTRUCTURE)
         self.talks.pop(talk.job.attempt_id, None)
-        self._count(talk, outcome)
+        if isinstance(outcome, GiveBack):
+            self.shaper.count(talk.ip.id, -1)
+        else:
+            count_attempt(outcome, talk.ip.address, time.monotonic() - talk.job.claimed_at)
         self._settler.put(outcome, self._settled)
-
-    async def _within_share(self, talk: Talk) -> AttemptOutcome | GiveBack:
-        """A job for a slow site that has its share of the allowance already hangs on the held site for a moment."""
-        if self._slow_sites:
-            site = await self._site_of(talk)
-            if site in self._slow_sites and self._rows_of(site) >= self._share:
-                return self._held(talk, site)
-        return await talk.run()
-
-    @property
-    def _share(self) -> int:
-        """Rows that one slow site may hold. All slow ones together stay under half, or no claim would ever be made."""
-        return settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100 // max(1, len(self._slow_sites))
-
-    def _rows_of(self, site: str) -> int:
-        return sum(len(t.job.targets) for t, _ in self.talks.values() if t.route is not None and t.route.site == site)
-
-    def _relieve(self) -> None:
-        """No slow site keeps more than its share of the allowance: once a second, what is over goes back.
-
-        A site counts as slow when its mail has waited for a connection for SLOW_SECONDS; at full speed none does.
-        """
-        waiting: dict[str, list[tuple[Talk, asyncio.Task[None]]]] = {}
-        for talk, task in self.talks.values():
-            if not talk.is_dialled and talk.route is not None:
-                waiting.setdefault(talk.route.site, []).append((talk, task))
-        self._slow_sites = {
-            site for site, talks in waiting.items() if max(t.slot_seconds for t, _ in talks) > SLOW_SECONDS
-        }
-        for site in self._slow_sites:
-            excess = self._rows_of(site) - self._share
-            for talk, task in reversed(waiting[site]):
-                if excess <= 0:
-                    break
-                excess -= len(talk.job.targets)
-                talk.held_for = site
-                task.cancel()
-
-    def _held(self, talk: Talk, site: str) -> GiveBack:
-        reason = f"{site} is slow and has its share of the mail under way from {talk.ip.address}"
-        return GiveBack(talk.job, SITE_HOLD_SECONDS, site, reason)
-
-    async def _site_of(self, talk: Talk) -> str:
-        try:
-            return (await self.router.route(talk.job.domain)).site
-        except ConnectionError:
-            return ""
-
-    def _count(self, talk: Talk, outcome: AttemptOutcome | GiveBack) -> None:
-        if isinstance(outcome, AttemptOutcome):
-            status = attempt_status([status_of(recipient, next_try_exists=True) for recipient in outcome.recipients])
-            ATTEMPTS.labels(talk.ip.address, status.value).inc()
-            DURATION.labels(talk.ip.address).observe(time.monotonic() - talk.job.claimed_at)
-            log.debug("attempt.ended", attempt=talk.job.attempt_id, send=talk.job.send_id, status=status.value)
 
     # --- settle ----------------------------------------------------------------------------------------------------
 
@@ -321,25 +278,21 @@ class Engine:
     def _settled(self, job: Job) -> None:
         """In the event loop, when a job's rows have left our hands."""
         if self.in_flight.pop(job.attempt_id, None) is not None:
-            self._weigh(job, -1)
-        if self._has_room():
-            self._room.set()
-
-    def _weigh(self, job: Job, sign: int) -> None:
-        self._rows += sign * len(job.targets)
-        self._bytes += sign * job.size_bytes
-        IN_FLIGHT.inc(sign * len(job.targets))
+            self._room.weigh(job, -1)
+        if self._room.is_free:
+            self._has_room.set()
 
     # --- alive -----------------------------------------------------------------------------------------------------
 
     async def _heart_loop(self) -> None:
         while True:
             self.beat_at = time.monotonic()
+            IN_FLIGHT.set(self._room.rows)
             try:
                 await self.pool.close_idle()
                 await self._guarded(self._beat)
                 self._check_lock()
-                self._relieve()
+                self.shaper.tick()
                 await self._release_drained()
             except Exception:
                 log.exception("sender.heart_trouble", sender=self.registration.sender_id)  # the next beat tries again
@@ -352,6 +305,8 @@ class Engine:
             raise InterfaceError("the sender's lock is held by somebody else")
         self._draining_ips |= self.registration.refresh_ips()
         self._draining_ips -= set(self.registration.ips)  # taken back before they were let go
+        self._write_lessons()
+        self._read_tables()
         self._lock_lost_at = None
         return []
 
@@ -373,8 +328,22 @@ class Engine:
         self.registration.release(ip_id)
         return []
 
+    def _write_lessons(self) -> None:
+        """In the claim thread: what sites taught us."""
+        if lessons := self.shaper.unsaved():
+            write_learned(lessons)
+            self.shaper.saved(lessons)
+
+    def _read_tables(self) -> None:
+        """In the claim thread: what holds for our IPs; followed in the event loop, before what is claimed next."""
+        ip_ids = list(self.registration.ips)
+        tables = read_tables(ip_ids, datetime.now(UTC))
+        self._loop.call_soon_threadsafe(self.shaper.obey, tables, ip_ids)
+
     async def _refresh(self) -> None:
+        self._loop = asyncio.get_running_loop()
         await self._in_claim_thread(self.registration.refresh_ips)
+        await self._in_claim_thread(self._read_tables)
 
     def _addresses(self) -> list[str]:
         return [ip.address for ip in self.registration.ips.values()]

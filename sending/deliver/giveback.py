@@ -4,7 +4,7 @@ Giving back restores `tries`: only attempts that were dialled, and lost ones, co
 clear an attempt id.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -12,19 +12,15 @@ from django.db import connection, transaction
 
 from ips.senders import DEAD_SENDERS
 from projects.events import NewEvent, emit_many
-from relay_project.mail.text import clean
 from relay_project.metrics import Counter
 from sending.deliver.claim import Claimed
+from sending.deliver.held import Hold, hang, held_key
 from sending.deliver.outcome import GiveBack
 
-MAX_REASON = 512  # characters, the column's
 PROMOTE_ROWS = 500  # at a time, so that no statement lasts longer than a claim
-RELEASE_PROJECTS = 50  # of the sites that are free again: none waits for another's thousands
 SWEEP_ROWS = 500
 LOST_TEXT = "The sender died or its lease ran out in mid-conversation; whether the mail was taken is unknown."
 GAVE_UP_TEXT = f"{LOST_TEXT} Given up: the retry schedule is used up."
-
-HeldKey = tuple[int, int, str]  # queue, source IP, site
 
 LOST = Counter("relay_attempts_lost_total", "Attempts whose sender died or whose lease ran out (possible duplicates).")
 
@@ -36,16 +32,27 @@ def give_back(items: Sequence[GiveBack], now: datetime) -> None:
     targets = [(target.row, item) for item in items for target in item.job.targets]
     with transaction.atomic():
         _lock([row.recipient_id for row, _ in targets])
-        held = _hold([item for item in items if item.site is not None], now)
-        return_rows([_returned(row, item, held, now) for row, item in targets], now)
+        hold_rows([(row, _hold_of(row, item)) for row, item in targets if item.site is not None], now)
+        return_rows([_returned(row, item, now) for row, item in targets if item.site is None], now)
 
 
-def _returned(
-    row: Claimed, item: GiveBack, held: Mapping[HeldKey, int], now: datetime
-) -> tuple[int, int, datetime, int | None]:
+def _hold_of(row: Claimed, item: GiveBack) -> Hold:
+    return Hold(held_key(row, item.site or ""), item.wait_seconds, item.reason)
+
+
+def _returned(row: Claimed, item: GiveBack, now: datetime) -> tuple[int, int, datetime, None]:
     """Without a wait a row keeps its place among its project's mail."""
     due = now + timedelta(seconds=item.wait_seconds) if item.wait_seconds else row.due_at
-    return row.recipient_id, item.job.attempt_id, due, held.get(_held_key(item))
+    return row.recipient_id, item.job.attempt_id, due, None
+
+
+def hold_rows(rows: Sequence[tuple[Claimed, Hold]], now: datetime) -> None:
+    """Hang claimed rows on their held sites, in the caller's transaction, which has them locked.
+
+    They keep their place among their project's mail (`due_at`); when they go is the held site's next slot.
+    """
+    held = hang((hold for _, hold in rows), now)
+    return_rows([(row.recipient_id, row.attempt_id, row.due_at, held[hold.key]) for row, hold in rows], now)
 
 
 def _lock(recipient_ids: Sequence[int]) -> None:
@@ -75,65 +82,19 @@ def return_rows(rows: Sequence[tuple[int, int, datetime, int | None]], now: date
         )
 
 
-def _held_key(item: GiveBack) -> HeldKey:
-    return item.job.queue_id, item.job.source_ip_id, item.site or ""
-
-
-def _hold(items: Sequence[GiveBack], now: datetime) -> dict[HeldKey, int]:
-    """The held sites of items that name one, made or moved on, in a fixed order."""
-    latest: dict[HeldKey, GiveBack] = {}
-    for item in sorted(items, key=lambda item: item.wait_seconds):
-        latest[_held_key(item)] = item
-    if not latest:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """INSERT INTO ips_heldsite (queue_id, source_ip_id, site, reason, next_slot)
-               SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[])
-               ON CONFLICT (queue_id, source_ip_id, site) DO UPDATE
-                 SET next_slot = greatest(ips_heldsite.next_slot, EXCLUDED.next_slot), reason = EXCLUDED.reason
-               RETURNING queue_id, source_ip_id, site, id""",
-            [
-                *([key[i] for key in sorted(latest)] for i in range(3)),
-                [clean(latest[key].reason, MAX_REASON) for key in sorted(latest)],
-                [now + timedelta(seconds=latest[key].wait_seconds) for key in sorted(latest)],
-            ],
-        )
-        return {(queue_id, ip_id, site): held_id for queue_id, ip_id, site, held_id in cursor.fetchall()}
-
-
 # An array of ids, not a join: the planner expects few of them whatever the LIMIT says, and never scans the table instead.
 _PROMOTE = """
 UPDATE sending_waiting SET phase = 0 WHERE recipient_id = ANY(ARRAY(
   SELECT recipient_id FROM sending_waiting WHERE phase = 1 AND due_at <= %s AND attempt_id IS NULL
    ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED))
 """
-# The projects that hang on each free site, by a loose index scan; some of them in turn, an equal part of the rows from each.
-_RELEASE = """
-WITH RECURSIVE walk AS (
-  SELECT h.id AS held_site_id, (SELECT min(project_id) FROM sending_waiting WHERE phase = 2 AND held_site_id = h.id)
-    FROM ips_heldsite h WHERE h.next_slot <= %(now)s
-  UNION ALL
-  SELECT held_site_id, (SELECT min(w.project_id) FROM sending_waiting w WHERE w.phase = 2
-                           AND w.held_site_id = walk.held_site_id AND w.project_id > walk.min)
-    FROM walk WHERE min IS NOT NULL
-), turn AS MATERIALIZED (
-  SELECT held_site_id, min AS project_id FROM walk WHERE min IS NOT NULL ORDER BY random() LIMIT %(projects)s)
-UPDATE sending_waiting SET phase = 0, held_site_id = NULL, due_at = %(now)s WHERE recipient_id = ANY(ARRAY(
-  SELECT r.recipient_id FROM turn, LATERAL (
-    SELECT recipient_id FROM sending_waiting h
-     WHERE h.phase = 2 AND h.held_site_id = turn.held_site_id AND h.project_id = turn.project_id
-     ORDER BY h.due_at LIMIT (SELECT %(rows)s / count(*) FROM turn) FOR UPDATE SKIP LOCKED) r))
-"""
 
 
 def promote(now: datetime) -> int:
-    """Make claimable what fell due, and what hung on a site whose slot has come; ≤ PROMOTE_ROWS each. Returns how many."""
+    """Make claimable what fell due, at most PROMOTE_ROWS. Returns how many."""
     with connection.cursor() as cursor:
         cursor.execute(_PROMOTE, [now, PROMOTE_ROWS])
-        promoted = cursor.rowcount
-        cursor.execute(_RELEASE, {"now": now, "projects": RELEASE_PROJECTS, "rows": PROMOTE_ROWS})
-        return int(promoted + cursor.rowcount)
+        return int(cursor.rowcount)
 
 
 # Found by the index of what is in flight (without the order, which would tempt the planner to walk the primary key), then

@@ -40,6 +40,8 @@ class AttemptOutcome:
     network_error: str = ""
     duration_ms: int = 0
     signature: bytes | None = None
+    is_dialled: bool = False
+    by_hour: bool = False  # its site is limited by the hour, so it is counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ what fails alone becomes a job without a message, which ends as a deferral with 
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,9 +15,12 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 
 from ips.senders import ServedIp
-from sending.deliver.claim import Claimed, Ring
-from sending.deliver.giveback import return_rows
+from sending.deliver.claim import Claimed, Ring, by_attempt
+from sending.deliver.giveback import hold_rows, return_rows
+from sending.deliver.held import HeldMail, divert
 from sending.deliver.load import Job, KeyCache, broken_job, load
+from sending.deliver.room import Wanted
+from sending.deliver.shaper import Shaper
 
 log = structlog.get_logger()
 
@@ -30,19 +32,30 @@ class Taker:
     """What one sender claims through. Its methods block; one database thread at a time."""
 
     ring: Ring
+    shaper: Shaper
     keys: KeyCache = field(default_factory=KeyCache)
     usual_bytes: float = FIRST_GUESS
+    diverted: int = 0  # rows of the last take that went to a held site
+    _held: HeldMail = field(init=False)
 
-    def take(self, serving: Sequence[ServedIp], rows: int, octets: int, now: datetime) -> list[Job]:
-        """Jobs for the served IPs: about `rows` recipients and `octets` of mail, at least one if anything is due."""
+    def __post_init__(self) -> None:
+        """What hangs on held sites is taken by the same gates."""
+        self._held = HeldMail(self.shaper)
+
+    def take(self, serving: Sequence[ServedIp], wanted: Wanted, now: datetime) -> list[Job]:
+        """Jobs for the served IPs, about as much as is wanted, at least one if anything is due.
+
+        Held mail may take half of the room; what is due, the rest.
+        """
         claimed_at = time.monotonic()
-        wanted = max(1, min(rows, int(octets / self.usual_bytes)))
-        lease = settings.CONVERSATION_SECONDS + settings.LEASE_GRACE_SECONDS
+        rows = self._rows(wanted)
         try:
             with transaction.atomic():
-                share = math.ceil(wanted / len(serving))
-                claimed = [row for ip in serving for row in self.ring.claim(ip, share, lease, now)]
-                kept, surplus = within_octets(claimed, octets)
+                held = self._claim_held(serving, max(rows // 2, 1), now, wanted.up_to)
+                claimed = self._claim_due(serving, max(rows - len(held), 1), now, wanted.up_to)
+                due, diverted = divert(claimed, self.shaper, claimed_at)
+                hold_rows(diverted, now)
+                kept, surplus = within_octets([*held, *due], wanted.octets)
                 return_rows([(row.recipient_id, row.attempt_id, row.due_at, None) for row in surplus], now)
                 jobs = self._load(kept, claimed_at)
         except BaseException:
@@ -50,9 +63,40 @@ class Taker:
             raise
         if surplus:
             self.ring.start_over()
+        self.diverted = len(diverted)
         for job in jobs:
             self.usual_bytes += (max(job.size_bytes, 1) - self.usual_bytes) / 50
         return jobs
+
+    def take_held(self, serving: Sequence[ServedIp], wanted: Wanted, now: datetime) -> list[Job]:
+        """Jobs from held sites alone, for when nothing is due."""
+        self.diverted = 0
+        if not self._held.is_time:
+            return []
+        claimed_at = time.monotonic()
+        with transaction.atomic():
+            return self._load(self._claim_held(serving, self._rows(wanted), now, wanted.up_to), claimed_at)
+
+    def _rows(self, wanted: Wanted) -> int:
+        return max(1, min(wanted.rows, int(wanted.octets / self.usual_bytes)))
+
+    def _claim_due(self, serving: Sequence[ServedIp], wanted: int, now: datetime, up_to: int) -> list[Claimed]:
+        """In equal parts for the IPs. One that is being warmed up takes its retries, and new mail up to its ceiling."""
+        share = math.ceil(wanted / len(serving))
+        claimed: list[Claimed] = []
+        for ip in serving:
+            warm = self.shaper.warm_room(ip.id)
+            if warm is None:
+                claimed += self.ring.claim(ip, share, _lease_seconds(), now, up_to=up_to)
+                continue
+            retries = self.ring.claim(ip, share, _lease_seconds(), now, (-ip.id,), up_to)
+            claimed += retries
+            if (room := min(share - len(retries), warm - len(retries))) > 0:
+                claimed += self.ring.claim(ip, room, _lease_seconds(), now, ip.queue_ids, up_to)
+        return claimed
+
+    def _claim_held(self, serving: Sequence[ServedIp], wanted: int, now: datetime, up_to: int) -> list[Claimed]:
+        return self._held.take(serving, wanted, self.ring.sender_id, _lease_seconds(), now, up_to)
 
     def _load(self, rows: Sequence[Claimed], claimed_at: float) -> list[Job]:
         """No savepoint: an error of the database ends the whole claim, and any other leaves the transaction as it is."""
@@ -75,12 +119,8 @@ class Taker:
         return job
 
 
-def by_attempt(rows: Sequence[Claimed]) -> list[list[Claimed]]:
-    """Rows grouped by their attempt, in order."""
-    groups: dict[int, list[Claimed]] = defaultdict(list)
-    for row in rows:
-        groups[row.attempt_id].append(row)
-    return list(groups.values())
+def _lease_seconds() -> float:
+    return float(settings.CONVERSATION_SECONDS + settings.LEASE_GRACE_SECONDS)
 
 
 def within_octets(rows: Sequence[Claimed], octets: int) -> tuple[list[Claimed], list[Claimed]]:

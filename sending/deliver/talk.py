@@ -4,6 +4,7 @@ In: a claimed job and the source IP that serves it. Out: an AttemptOutcome for s
 dialled. Hosts are tried in order; a connection lost after the final dot never leads straight to the next host (RFC 1047).
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ips.senders import ServedIp
-from relay_project.mail.classify import Verdict, classify
+from relay_project.mail.classify import SERVICE_CLOSING, Outcome, Verdict, classify, is_throttle
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
 from relay_project.mail.verp import make_reverse_path
+from relay_project.metrics import Counter
 from relay_project.net.conversation import (
     ConversationFailed,
     Endpoint,
@@ -23,6 +25,7 @@ from relay_project.net.conversation import (
     Transaction,
 )
 from relay_project.net.smtp import SmtpConnection
+from sending.deliver.gate import Gate, Refusal
 from sending.deliver.load import Job, Target
 from sending.deliver.outcome import (
     DOMAIN_REMOVED,
@@ -32,12 +35,21 @@ from sending.deliver.outcome import (
     GiveBack,
     RecipientOutcome,
 )
-from sending.deliver.pool import Line, Pool, SlotTimeout
+from sending.deliver.policy_book import DomainTls, PolicyPending
+from sending.deliver.pool import Line, Pool
 from sending.deliver.prepare import Prepared, Preparer
 from sending.deliver.route import Route, Router, Unroutable
+from sending.deliver.shaper import Shaper
+from sending.deliver.tls_ladder import Demand, HostRefused, TlsLadder
 
+TLS_USED = Counter(
+    "relay_tls_transactions_total",
+    "Transactions by what decided about TLS and the version used.",
+    ["policy", "version"],
+)
+
+POLICY_RETRY_SECONDS = 2.0  # a job whose domain's TLS policy is still being asked for comes back after this
 MAX_ENDPOINTS = 8  # addresses tried in one attempt; a site with more dead ones is tried again by schedule
-SLOT_RETRY_SECONDS = 5.0  # a job that got no connection to its site within its time comes back after this
 MIN_TALK_SECONDS = 30.0  # with less than this left of its deadline a job is given back before MAIL FROM
 
 
@@ -47,10 +59,13 @@ class Surroundings:
 
     router: Router
     pool: Pool
+    shaper: Shaper
     preparer: Preparer
     return_path_keys: Sequence[bytes]
     conversation_seconds: float
-    tls: TlsRequirement = TlsRequirement.OPPORTUNISTIC
+    ladder: TlsLadder
+    chunking: bool = True
+    without_chunking: set[str] = field(default_factory=set)  # addresses that offer it and do not understand BDAT
 
 
 @dataclass(slots=True)
@@ -61,16 +76,17 @@ class Talk:
     ip: ServedIp
     around: Surroundings
     is_dialled: bool = False  # from here on the attempt counts and cannot be given back
-    held_for: str = ""  # the slow site it was taken off the road for
     conversations: dict[str, Any] = field(default_factory=dict)
     responded_host: str | None = None
     route: Route | None = None
+    rule: DomainTls | None = None
     prepared: Prepared | None = None
     connection: SmtpConnection | None = None
     tls: dict[str, Any] | None = None
     live: tuple[Target, ...] = field(init=False)  # recipients that were not suppressed since they were accepted
     _started: float = field(default_factory=time.monotonic)
-    _slot_wanted: float = 0.0
+    _gate: Gate | None = None
+    _throttle: str = ""  # what the site said when it asked us to slow down
 
     def __post_init__(self) -> None:
         """Who the mail goes to."""
@@ -80,11 +96,6 @@ class Talk:
     def deadline(self) -> float:
         """Counts from the claim, so that the lease always covers it."""
         return self.job.claimed_at + self.around.conversation_seconds
-
-    @property
-    def slot_seconds(self) -> float:
-        """How long it has waited for a connection to its site; signing and our own slowness do not count."""
-        return time.monotonic() - self._slot_wanted if self._slot_wanted and not self.is_dialled else 0.0
 
     async def run(self) -> AttemptOutcome | GiveBack:
         """The whole attempt; raises only what nobody foresaw."""
@@ -98,41 +109,80 @@ class Talk:
             return self._undialled(DOMAIN_STOPPED, f"the sending domain may not send (status: {self.job.stopped})")
         try:
             self.route = await self.around.router.route(self.job.domain)
-            self.prepared = await self.around.preparer.prepared(self.job)
-            return await self._with_slot(self.route)
+            self.rule = await self.around.ladder.rule(self.job.domain, self.route)
+            return await self._through_gate(self.route)
         except Unroutable as error:
             return self._all_alike(Stage.ROUTE, None, error.failure)
+        except PolicyPending:
+            return GiveBack(self.job, POLICY_RETRY_SECONDS)
 
     def _undialled(self, verdict: Verdict, text: str) -> AttemptOutcome:
         """Decided by us: unsigned mail would fail DMARC at the receiver, and a stopped domain's mail waits for its turn."""
         failure = NetworkFailure(FailureKind.PROTOCOL, text)
         return self._outcome([RecipientOutcome(target, verdict, None, failure) for target in self.live], failure)
 
-    async def _with_slot(self, route: Route) -> AttemptOutcome | GiveBack:
-        slots = self.around.pool.site(self.ip.id, route.site)
-        self._slot_wanted = time.monotonic()
+    async def _through_gate(self, route: Route) -> AttemptOutcome | GiveBack:
+        """Nothing costly is done for a job that may not go to its site now."""
+        gate = self._gate = self.around.shaper.gate(self.ip, self.job.domain, route.site)
+        key = self.job.attempt_id
+        if refusal := gate.enter(key, len(self.job.targets), time.monotonic()):
+            return self._held(gate, refusal)
         try:
-            await slots.take(self.deadline - MIN_TALK_SECONDS - time.monotonic())
-        except SlotTimeout:
-            reason = f"{route.site}: all {slots.limit} connections from {self.ip.address} are busy"
-            return GiveBack(self.job, SLOT_RETRY_SECONDS, route.site, reason)
-        try:
-            if time.monotonic() > self.deadline - MIN_TALK_SECONDS:
-                return GiveBack(self.job)
-            self.is_dialled = True
-            return await self._try_endpoints(route)
+            self.prepared = await self.around.preparer.prepared(self.job)
+            return await self._with_connection(route, gate)
         finally:
-            slots.give()
+            gate.leave(key, time.monotonic())
+
+    async def _with_connection(self, route: Route, gate: Gate) -> AttemptOutcome | GiveBack:
+        latest = self.deadline - MIN_TALK_SECONDS
+        if not await gate.connection(self.job.attempt_id, self.job.priority, latest, time.monotonic()):
+            return self._held(gate, gate.refusal(time.monotonic()))
+        if pause := gate.pace(self.job.attempt_id, time.monotonic()):
+            await asyncio.sleep(pause)
+        now = time.monotonic()
+        if gate.is_shut(now):
+            return self._held(gate, gate.refusal(now))
+        if now > latest:
+            return GiveBack(self.job)
+        self.is_dialled = True
+        gate.began(now)
+        outcome = await self._try_endpoints(route)
+        self._tell(gate, now)
+        return outcome
+
+    def _held(self, gate: Gate, refusal: Refusal) -> GiveBack:
+        return GiveBack(self.job, refusal.seconds, gate.site, refusal.reason)
+
+    def _tell(self, gate: Gate, began_at: float) -> None:
+        """What the site answered, as far as it is about our pace."""
+        if self._throttle:
+            self.around.shaper.throttled(self.ip, gate, self._throttle, began_at)
+        elif self.responded_host is not None:
+            gate.went(began_at, time.monotonic())
+
+    @property
+    def _most_messages(self) -> int:
+        """Of one connection to the site."""
+        return self._gate.messages_per_connection if self._gate is not None else 1
+
+    def _heed(self, stage: Stage, reply: Reply | None, failure: NetworkFailure | None) -> None:
+        if not self._throttle and is_throttle(stage, reply, failure):
+            self._throttle = str(reply) if reply is not None else failure.text if failure is not None else "no reply"
 
     async def _try_endpoints(self, route: Route) -> AttemptOutcome:
         trouble: ConversationFailed | None = None
-        tried = 0
+        tried, refused = 0, ""
         async for endpoint in self.around.router.endpoints(route):
             if not _same_family(endpoint.address, self.ip.bind_address):
                 continue
+            try:
+                demand = await self._demand(route, endpoint)
+            except HostRefused as refusal:
+                refused = str(refusal)
+                continue
             tried += 1
             try:
-                transaction = await self._deliver(endpoint)
+                transaction = await self._deliver(endpoint, demand)
             except ConversationFailed as error:
                 trouble = error if trouble is None or error.reply is not None or trouble.reply is None else trouble
                 if tried >= MAX_ENDPOINTS or time.monotonic() > self.deadline - MIN_TALK_SECONDS:
@@ -141,40 +191,48 @@ class Talk:
             return self._of_transaction(transaction)
         if trouble is not None:
             return self._all_alike(trouble.stage, trouble.reply, trouble.failure)
+        if refused:
+            return self._all_alike(Stage.STARTTLS, None, NetworkFailure(FailureKind.TLS, refused))
         text = f"none of the addresses of {', '.join(route.hosts)} can be reached from {self.ip.address}"
         return self._all_alike(Stage.ROUTE, None, NetworkFailure(FailureKind.CONNECT, text))
 
-    async def _deliver(self, endpoint: Endpoint) -> Transaction:
+    async def _demand(self, route: Route, endpoint: Endpoint) -> Demand:
+        assert self.rule is not None, "route comes first"
+        return await self.around.ladder.demand(self.rule, self.job.domain, route, endpoint)
+
+    async def _deliver(self, endpoint: Endpoint, demand: Demand) -> Transaction:
         """One transaction with one host; raises ConversationFailed when the next host may be tried."""
         line = Line(self.ip.bind_address, endpoint.address, endpoint.port)
-        transaction = await self._reused(endpoint, line)
+        transaction = await self._reused(line, demand)
         if transaction is None:
-            connection, requirement = await self._open(endpoint)
-            transaction = await self._transact(connection, line, requirement, connection.opening_steps)
+            connection = await self._open(endpoint, demand)
+            transaction = await self._transact(connection, line, demand, demand, connection.opening_steps)
         if transaction.failure is not None and _is_before_message(transaction):
             failed = next(iter(transaction.results.values()))
             raise ConversationFailed(failed.stage, failed.reply, transaction.failure, transaction.steps)
         return transaction
 
-    async def _reused(self, endpoint: Endpoint, line: Line) -> Transaction | None:
-        """A transaction on an idle connection; None when there is none or it turned out to be closed."""
-        connection = self.around.pool.reuse(line, self.around.tls)
-        if connection is None:
+    async def _reused(self, line: Line, demand: Demand) -> Transaction | None:
+        """A transaction on an idle connection; None when there is none, or it was closed, or was told to close (421)."""
+        found = self.around.pool.reuse(line, demand)
+        if found is None:
             return None
-        transaction = await self._transact(connection, line, self.around.tls, ())
-        return None if transaction.stale else transaction
+        transaction = await self._transact(found[0], line, demand, found[1], ())
+        return None if transaction.stale or _is_told_to_close(transaction) else transaction
 
-    async def _open(self, endpoint: Endpoint) -> tuple[SmtpConnection, TlsRequirement]:
+    async def _open(self, endpoint: Endpoint, demand: Demand) -> SmtpConnection:
         """A new connection; where opportunistic STARTTLS itself fails, once more in clear text (RFC 7435)."""
-        requirement = self.around.tls
         try:
-            return await self._connect(endpoint, requirement), requirement
+            return await self._connect(endpoint, demand, demand.requirement)
         except ConversationFailed as error:
-            if error.stage is not Stage.STARTTLS or requirement is not TlsRequirement.OPPORTUNISTIC:
+            if error.stage is not Stage.STARTTLS or demand.requirement is not TlsRequirement.OPPORTUNISTIC:
+                TLS_USED.labels(demand.policy.value, "failed").inc()
                 raise
-        return await self._connect(endpoint, TlsRequirement.NONE), TlsRequirement.NONE
+        return await self._connect(endpoint, demand, TlsRequirement.NONE)
 
-    async def _connect(self, endpoint: Endpoint, requirement: TlsRequirement) -> SmtpConnection:
+    async def _connect(self, endpoint: Endpoint, demand: Demand, requirement: TlsRequirement) -> SmtpConnection:
+        if demand.tlsa and demand.host != endpoint.host:  # an alias: its records are for where it leads (RFC 7672 §8.1)
+            endpoint = Endpoint(demand.host, endpoint.address, endpoint.port)
         started = datetime.now(UTC)
         try:
             return await SmtpConnection.open(
@@ -183,6 +241,9 @@ class Talk:
                 helo_name=self.ip.helo_name,
                 tls=requirement,
                 deadline=self.deadline,
+                trust=self.around.ladder.trust,
+                vouch=demand.vouch,
+                chunking=self.around.chunking and endpoint.address not in self.around.without_chunking,
             )
         except ConversationFailed as error:
             if error.reply is not None:
@@ -191,7 +252,7 @@ class Talk:
             raise
 
     async def _transact(
-        self, connection: SmtpConnection, line: Line, requirement: TlsRequirement, opening: Sequence[Step]
+        self, connection: SmtpConnection, line: Line, demand: Demand, opened_under: Demand, opening: Sequence[Step]
     ) -> Transaction:
         assert self.prepared is not None
         envelope = Envelope(
@@ -211,10 +272,28 @@ class Talk:
         started = connection.opened_at if opening else transaction.started_at
         self._record(connection.endpoint, started, (*opening, *transaction.steps), transaction.failure)
         self.responded_host = connection.endpoint.host
-        self.tls = _tls_record(connection)
-        if not self.around.pool.park(line, connection, requirement):
+        self.tls = self._tls_record(connection, demand)
+        if connection.refuses_chunks:
+            self.around.without_chunking.add(line.address)
+        if not self.around.pool.park(line, connection, opened_under, self._most_messages):
             await connection.close()
         return transaction
+
+    def _tls_record(self, connection: SmtpConnection, demand: Demand) -> dict[str, Any] | None:
+        """The TLS session and what asked for it; None for clear text. A policy in testing is named and changes nothing."""
+        used = connection.tls
+        TLS_USED.labels(demand.policy.value, used.version if used else "clear").inc()
+        if used is None:
+            return None
+        record = {
+            "version": used.version,
+            "cipher": used.cipher,
+            "verified": used.verified,
+            "policy": demand.policy.value,
+        }
+        if self.rule is not None and self.rule.sts is not None:
+            record["mta_sts"] = self.rule.sts.mode.value
+        return record
 
     def _record(
         self, endpoint: Endpoint, started: datetime, steps: Sequence[Step], failure: NetworkFailure | None
@@ -233,11 +312,14 @@ class Talk:
         for target in self.live:
             result = transaction.results[target.address]
             verdict = classify(result.stage, result.reply, result.failure, len(self.live))
+            if verdict.outcome is not Outcome.ACCEPTED:
+                self._heed(result.stage, result.reply, result.failure)
             outcomes.append(RecipientOutcome(target, verdict, result.reply, result.failure))
         return self._outcome(outcomes, transaction.failure)
 
     def _all_alike(self, stage: Stage, reply: Reply | None, failure: NetworkFailure | None) -> AttemptOutcome:
         verdict = classify(stage, reply, failure, len(self.live))
+        self._heed(stage, reply, failure)
         return self._outcome([RecipientOutcome(target, verdict, reply, failure) for target in self.live], failure)
 
     def _outcome(self, outcomes: list[RecipientOutcome], failure: NetworkFailure | None = None) -> AttemptOutcome:
@@ -254,6 +336,8 @@ class Talk:
             network_error=failure.text if failure else "",
             duration_ms=round((time.monotonic() - self._started) * 1000),
             signature=self.prepared.signature if self.prepared and self.is_dialled else None,
+            is_dialled=self.is_dialled,
+            by_hour=self._gate is not None and self._gate.is_counted_by_hour,
         )
 
 
@@ -262,11 +346,13 @@ def _is_before_message(transaction: Transaction) -> bool:
     return all(result.stage is not Stage.DATA_CLOSE and result.reply is None for result in transaction.results.values())
 
 
+def _is_told_to_close(transaction: Transaction) -> bool:
+    """A connection that was used before may end with a 421 to MAIL: it has carried enough. That is no throttle."""
+    return all(
+        result.stage is Stage.MAIL and result.reply is not None and result.reply.code == SERVICE_CLOSING
+        for result in transaction.results.values()
+    )
+
+
 def _same_family(address: str, other: str) -> bool:
     return (":" in address) is (":" in other)  # both are addresses; to parse them takes 8 µs
-
-
-def _tls_record(connection: SmtpConnection) -> dict[str, Any] | None:
-    if connection.tls is None:
-        return None
-    return {"version": connection.tls.version, "cipher": connection.tls.cipher, "verified": connection.tls.verified}

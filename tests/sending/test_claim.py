@@ -130,7 +130,7 @@ def test_a_paused_queue_is_left_alone_in_its_own_lane_and_in_sticky_ones(scene: 
     Waiting.objects.filter(send_id=sticky.send_id).update(lane=-scene.ip.id)
     pause(scene.queue, reason="maintenance", actor=None, now=timezone.now())
     assert scene.claim() == []
-    resume(scene.queue, actor=None)
+    resume(scene.queue, actor=None, now=timezone.now())
     assert len(scene.claim()) == 2
 
 

@@ -10,10 +10,13 @@ from django.utils import timezone
 from projects.models import DkimKey, Domain
 from relay_project.db.ids import hours_after, id_floor
 from relay_project.db.partitions import Day, make_partition, partition_name, partitioned_tables
+from sending.deliver.claim import ANY_PRIORITY
 from sending.deliver.load import KeyCache, load
 from sending.deliver.outcome import SUPPRESSED
 from sending.deliver.prepare import prepare
+from sending.deliver.room import Wanted
 from sending.deliver.settle import settle
+from sending.deliver.shaper import Shaper
 from sending.deliver.take import Taker
 from sending.models import Content, Recipient, Send, Suppression, Waiting
 from tests.sending.scene import OK, Scene, answered, check_ledger
@@ -139,7 +142,8 @@ def test_the_taker_isolates_what_cannot_be_read(scene: Scene) -> None:
             "(SELECT id FROM projects_domain WHERE project_id = %s)",
             [other.pk],
         )
-    jobs = {job.send_id: job for job in Taker(scene.ring).take([scene.ip], 100, 2**20, timezone.now())}
+    wanted = Wanted(100, 2**20, ANY_PRIORITY)
+    jobs = {job.send_id: job for job in Taker(scene.ring, Shaper()).take([scene.ip], wanted, timezone.now())}
     assert jobs[good.send_id].stored is not None
     assert jobs[bad.send_id].stored is None
     assert "Undecryptable" in jobs[bad.send_id].trouble
@@ -147,10 +151,10 @@ def test_the_taker_isolates_what_cannot_be_read(scene: Scene) -> None:
 
 def test_a_taker_keeps_to_its_octets_and_what_is_over_keeps_its_place(scene: Scene) -> None:
     sends = [scene.send("ann@one.example", body_text="x\r\n" * 5000).send_id for _ in range(6)]
-    taker = Taker(scene.ring)
+    taker = Taker(scene.ring, Shaper())
     taken = []
     for _ in range(6):
-        jobs = taker.take([scene.ip], 100, 20_000, timezone.now())
+        jobs = taker.take([scene.ip], Wanted(100, 20_000, ANY_PRIORITY), timezone.now())
         assert jobs
         taken += [job.send_id for job in jobs]
         check_ledger()
