@@ -26,7 +26,7 @@ from relay_project.mail.tlsa import (
     verify,
 )
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 HOST = "mx.example.com"
 DAY = timedelta(days=1)
 
