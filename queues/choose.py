@@ -2,9 +2,9 @@
 
 from projects.models import Project
 from queues.models import Queue
-from relay_project.db.lookup import Lookup
+from relay_project.db.lookup import Remembered
 
-_DEFAULT = Lookup(Queue, "t.name = %s AND t.is_default")
+_DEFAULT = Remembered(Queue, "t.name = %s AND t.is_default")
 
 
 def queue_for(project: Project) -> Queue:

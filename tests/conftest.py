@@ -35,3 +35,13 @@ def old_days(transactional_db: None) -> Iterator[Callable[..., None]]:
         yield lambda *days: history.make_days(cursor, days)
         for name in history.tables(cursor) - before:
             cursor.execute(f'DROP TABLE "{name}"')
+
+
+@pytest.fixture(autouse=True)
+def fresh_memory() -> None:
+    """What the process remembers of the database for a moment is not the last test's."""
+    from relay_project import jobs  # noqa: PLC0415 — Django must be set up
+    from relay_project.db.lookup import forget_remembered  # noqa: PLC0415
+
+    forget_remembered()
+    jobs.forget_wakes()

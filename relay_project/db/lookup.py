@@ -3,6 +3,8 @@
 The objects are the models' own and behave as if the ORM had read them.
 """
 
+import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -10,6 +12,9 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Field, ForeignKey, Model
 
 Row = TypeVar("Row", bound=Model)
+
+REMEMBERED_SECONDS = 1.0  # a domain that is suspended sends no later than this
+MAX_REMEMBERED = 10_000  # rows a process; beyond that all are read again
 
 
 class Lookup(Generic[Row]):
@@ -58,6 +63,49 @@ class Lookup(Generic[Row]):
     @cached_property
     def _related_names(self) -> list[str]:
         return [field.attname for field in _fields(self._related)]
+
+
+class Remembered(Lookup[Row]):
+    """A Lookup that asks the database once in REMEMBERED_SECONDS for the same values, in each process.
+
+    For rows that hardly ever change and whose change may take effect a moment later. What is not found, and what `keep`
+    refuses, is not remembered: a row that has just been made, or made fit, serves at once. Callers share the objects and
+    do not change them.
+    """
+
+    def __init__(self, model: type[Row], where: str, keep: Callable[[Row], bool] = lambda _: True) -> None:
+        super().__init__(model, where)
+        self.keep = keep
+        self._rows: dict[tuple[Any, ...], tuple[float, Row]] = {}
+        _remembered.append(self)
+
+    def first(self, *values: Any) -> Row | None:
+        """The row as it is, or was a moment ago, or None."""
+        clock = time.monotonic()
+        read_at, row = self._rows.get(values, (-1e9, None))
+        if row is not None and clock - read_at < REMEMBERED_SECONDS:
+            return row
+        found = super().first(*values)
+        if found is None or not self.keep(found):
+            self._rows.pop(values, None)
+            return found
+        if len(self._rows) >= MAX_REMEMBERED:
+            self._rows.clear()
+        self._rows[values] = (clock, found)
+        return found
+
+    def forget(self) -> None:
+        """Ask the database again."""
+        self._rows.clear()
+
+
+def forget_remembered() -> None:
+    """Have every Remembered ask again: after a change in this process, and between tests."""
+    for lookup in _remembered:
+        lookup.forget()
+
+
+_remembered: "list[Remembered[Any]]" = []
 
 
 def _fields(model: type[Model]) -> "list[Field[Any, Any]]":

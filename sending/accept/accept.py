@@ -6,7 +6,8 @@ record; after its commit one wake-up. A success means committed (synchronous_com
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -20,14 +21,16 @@ from relay_project.mail.address import parse_mailbox
 from relay_project.mail.headers import HeaderInjection
 from relay_project.metrics import Counter
 from sending.accept import idempotency, rules, store
+from sending.accept.idempotency import Record
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.accept.store import Draft
 from sending.content import compose_stored
 from sending.models import Priority, RecipientStatus
-from sending.suppress import suppressed_among
 
 ACCEPTED = Counter("relay_sends_accepted_total", "Sends accepted.", ["queue_name"])
 REFUSED = Counter("relay_sends_refused_total", "Sends refused by a rule.")
+
+Outcomes = dict[int, Accepted | Refused]  # by a message's place in its batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +60,40 @@ def check(project: Project, request: SendRequest) -> None:
 
 def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime) -> list[Accepted | Refused]:
     """Accept a batch in one transaction: each message has its own outcome, in the order given."""
-    outcomes: dict[int, Accepted | Refused] = {}
+    outcomes: Outcomes = {}
     checked: dict[int, _Checked] = {}
+    used = _used_keys(project, requests, outcomes)
     known: dict[str, Domain | None] = {}
     for position, request in enumerate(requests):
+        if position in outcomes:
+            continue
         try:
-            rules.check_key(request)
-            replay = idempotency.find(project.pk, request)
-            if replay is not None:
-                outcomes[position] = replay
+            if request.idempotency_key is not None and request.idempotency_key in used:
+                outcomes[position] = used[request.idempotency_key].replay(request)
             else:
                 rules.check_schedule(request, now)
                 checked[position] = _check(project, request, known)
         except Refused as refusal:
             outcomes[position] = refusal
-    drafts = _drafts(checked, outcomes, now)
-    outcomes |= _write(project, drafts, now)
+    drafts = _drafts(project, checked, outcomes, now) if checked else {}
+    if drafts:
+        _write(project, drafts, outcomes, now)
     REFUSED.inc(sum(isinstance(outcome, Refused) for outcome in outcomes.values()))
     return [outcomes[position] for position in range(len(requests))]
+
+
+def _used_keys(project: Project, requests: Sequence[SendRequest], outcomes: Outcomes) -> dict[str, Record]:
+    """What the batch's idempotency keys got before: that is answered whatever the rules say now."""
+    keys = set()
+    for position, request in enumerate(requests):
+        try:
+            rules.check_key(request)
+        except Refused as refusal:
+            outcomes[position] = refusal
+            continue
+        if request.idempotency_key is not None:
+            keys.add(request.idempotency_key)
+    return idempotency.find(project.pk, keys)
 
 
 def _check(project: Project, request: SendRequest, known: dict[str, Domain | None]) -> _Checked:
@@ -83,22 +102,23 @@ def _check(project: Project, request: SendRequest, known: dict[str, Domain | Non
     return _Checked(request, domain, rules.check_recipients(request), rules.check_priority(project, request))
 
 
-def _drafts(checked: dict[int, _Checked], outcomes: dict[int, Accepted | Refused], now: datetime) -> dict[int, Draft]:
+def _drafts(project: Project, checked: dict[int, _Checked], outcomes: Outcomes, now: datetime) -> dict[int, Draft]:
     """Draw the batch's ids and compose each message once, for its exact size."""
-    if not checked:
-        return {}
+    addresses = {recipient.address for item in checked.values() for recipient in item.recipients}
     with connection.cursor() as cursor:
-        ids = iter(store.draw_ids(cursor, sum(item.id_count for item in checked.values())))
+        count = sum(item.id_count for item in checked.values())
+        drawn, suppressed = store.prepare(cursor, project.pk, count, addresses)
+    ids = iter(drawn)
     drafts = {}
     for position, item in checked.items():
         try:
-            drafts[position] = _draft(item, ids, now)
+            drafts[position] = _draft(item, ids, suppressed, now)
         except Refused as refusal:
             outcomes[position] = refusal
     return drafts
 
 
-def _draft(item: _Checked, ids: Iterator[int], now: datetime) -> Draft:
+def _draft(item: _Checked, ids: Iterator[int], suppressed: set[str], now: datetime) -> Draft:
     content_id, send_id, *recipient_ids = (next(ids) for _ in range(item.id_count))
     from_address = parse_mailbox(item.request.from_.address).address
     stored = store.stored_form(item.request, item.recipients, from_address, send_id, now)
@@ -107,79 +127,63 @@ def _draft(item: _Checked, ids: Iterator[int], now: datetime) -> Draft:
     except HeaderInjection as error:
         raise Refused(str(error), status=422, field="headers") from None
     return Draft(
-        item.request, item.domain, item.recipients, send_id, content_id, recipient_ids, stored, size, item.priority
+        item.request,
+        item.domain,
+        item.recipients,
+        send_id,
+        content_id,
+        recipient_ids,
+        stored,
+        size,
+        item.priority,
+        frozenset(suppressed & {recipient.address for recipient in item.recipients}) if suppressed else frozenset(),
     )
 
 
-def _write(project: Project, drafts: dict[int, Draft], now: datetime) -> dict[int, Accepted | Refused]:
+def _write(project: Project, drafts: dict[int, Draft], outcomes: Outcomes, now: datetime) -> None:
     """The one transaction."""
-    outcomes: dict[int, Accepted | Refused] = {}
-    if not drafts:
-        return outcomes
     queue = queue_for(project)
-    with transaction.atomic(), connection.cursor() as cursor:
-        fresh, twins = _begin(cursor, project, drafts, outcomes)
-        if not fresh:
-            return outcomes
-        rows = _suppress(cursor, project, list(fresh.values()))
+    with _transaction(list(drafts.values())), connection.cursor() as cursor:
+        fresh = _begin(cursor, project, drafts, outcomes)
+        rows = list(fresh.values())
         due = store.insert(cursor, project.pk, queue, rows, now)
         emit_many(cursor, [event for draft in rows for event in _suppressed_events(project, draft)])
-        for position, draft in zip(fresh, rows, strict=True):
-            answer = Accepted(draft.send_id, draft.stored.message_id, suppressed=tuple(sorted(draft.suppressed)))
-            idempotency.settle(cursor, project.pk, draft.request, answer)
-            outcomes[position] = answer
-        outcomes |= {position: _replay(project, draft) for position, draft in twins.items()}
         if due:
             jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(queue.pk))
     ACCEPTED.labels(queue.name).inc(len(fresh))
-    return outcomes
 
 
-def _begin(
-    cursor: CursorWrapper, project: Project, drafts: dict[int, Draft], outcomes: dict[int, Accepted | Refused]
-) -> tuple[dict[int, Draft], dict[int, Draft]]:
-    """Claim the keys: what is to be sent, and what repeats a key of the same batch. What was sent before is answered.
+def _transaction(drafts: Sequence[Draft]) -> AbstractContextManager[object]:
+    """None for what is a single statement, and so a transaction by itself: BEGIN and COMMIT are two round trips more."""
+    has_more = any(draft.request.idempotency_key is not None or draft.suppressed for draft in drafts)
+    is_single = not has_more and len(store.statements(drafts)) == 1 and connection.get_autocommit()
+    return nullcontext() if is_single else transaction.atomic()
 
-    In order of the keys, so that two batches with the same ones wait for each other instead of crossing.
-    """
+
+def _begin(cursor: CursorWrapper, project: Project, drafts: dict[int, Draft], outcomes: Outcomes) -> dict[int, Draft]:
+    """Claim the keys: returns what is to be sent; what was sent before, or repeats a key of this batch, is answered."""
+    first: dict[str, int] = {}
     fresh: dict[int, Draft] = {}
-    twins: dict[int, Draft] = {}
-    begun: set[str] = set()
-    for position, draft in sorted(drafts.items(), key=lambda item: item[1].request.idempotency_key or ""):
+    for position, draft in drafts.items():
+        outcomes[position] = draft.accepted
         key = draft.request.idempotency_key
-        if key in begun:
-            twins[position] = draft
-            continue
-        try:
-            replay = idempotency.begin(cursor, project.pk, draft.request)
-        except Refused as refusal:
-            outcomes[position] = refusal
-            continue
-        if replay is not None:
-            outcomes[position] = replay
-            continue
-        fresh[position] = draft
-        if key is not None:
-            begun.add(key)
-    return fresh, twins
+        if key is None or first.setdefault(key, position) == position:
+            fresh[position] = draft
+    answers = {key: (drafts[position].request, drafts[position].accepted) for key, position in first.items()}
+    used = idempotency.begin(cursor, project.pk, answers)
+    for position, draft in drafts.items():
+        key = draft.request.idempotency_key
+        if key is not None and (key in used or position != first[key]):
+            fresh.pop(position, None)
+            outcomes[position] = _replay(used.get(key) or Record.of(*answers[key]), draft.request)
+    return fresh
 
 
-def _replay(project: Project, draft: Draft) -> Accepted | Refused:
-    """What the first message of the batch with the same key got."""
+def _replay(record: Record, request: SendRequest) -> Accepted | Refused:
     try:
-        return idempotency.find(project.pk, draft.request) or Refused("This idempotency key is in use.", status=409)
+        return record.replay(request)
     except Refused as refusal:
         return refusal
-
-
-def _suppress(cursor: CursorWrapper, project: Project, drafts: Sequence[Draft]) -> list[Draft]:
-    addresses = {recipient.address for draft in drafts for recipient in draft.recipients}
-    suppressed = suppressed_among(cursor, project.pk, addresses)
-    if not suppressed:
-        return list(drafts)
-    return [
-        replace(draft, suppressed=frozenset(suppressed & {r.address for r in draft.recipients})) for draft in drafts
-    ]
 
 
 def _suppressed_events(project: Project, draft: Draft) -> list[NewEvent]:

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from projects.models import Domain, Project, SendType
 from projects.models.domain import MAY_SEND
-from relay_project.db.lookup import Lookup
+from relay_project.db.lookup import Remembered
 from relay_project.mail.address import InvalidAddress, Mailbox, parse_mailbox
 from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import Refused, RequestedRecipient, SendRequest
@@ -17,7 +17,7 @@ MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 
 MAX_AHEAD = timedelta(
     days=30
 )  # a partition that something waiting refers to is not dropped; mail lies no further ahead
-_BY_NAME = Lookup(Domain, "t.project_id = %s AND t.domain = %s")
+_BY_NAME = Remembered(Domain, "t.project_id = %s AND t.domain = %s", keep=lambda domain: domain.status in MAY_SEND)
 
 
 def check_sender(project: Project, request: SendRequest, known: dict[str, Domain | None] | None = None) -> Domain:

@@ -4,7 +4,8 @@ import pytest
 
 from projects.api_keys import create_key
 from projects.models import ApiKey, DkimKey, Project
-from relay_project.db.lookup import Lookup
+from relay_project.db import lookup
+from relay_project.db.lookup import Lookup, Remembered
 
 pytestmark = pytest.mark.django_db
 
@@ -44,3 +45,36 @@ def test_nothing_is_none(key):
 def test_encrypted_columns_are_not_read_raw():
     with pytest.raises(TypeError, match="DkimKey"):
         Lookup(DkimKey, "t.id = %s").first(1)
+
+
+def test_what_is_remembered_is_asked_for_once_a_second(monkeypatch, django_assert_num_queries):
+    project = Project.objects.create(name="Shop", send_type="transactional")
+    clock = [100.0]
+    monkeypatch.setattr(lookup.time, "monotonic", lambda: clock[0])
+    by_name = Remembered(Project, "t.name = %s")
+    assert by_name.first("Shop") == project
+    with django_assert_num_queries(0):
+        assert by_name.first("Shop") == project
+    clock[0] += lookup.REMEMBERED_SECONDS
+    with django_assert_num_queries(1):
+        assert by_name.first("Shop") == project
+
+
+def test_what_is_not_there_and_what_is_not_to_be_kept_is_not_remembered():
+    by_name = Remembered(Project, "t.name = %s", keep=lambda project: not project.is_system)
+    assert by_name.first("Shop") is None
+    project = Project.objects.create(name="Shop", send_type="transactional", is_system=True)
+    assert by_name.first("Shop") == project, "made this moment"
+    Project.objects.update(is_system=False)
+    found = by_name.first("Shop")
+    assert found is not None
+    assert not found.is_system, "made fit this moment"
+
+
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(lookup, "MAX_REMEMBERED", 2)
+    names = Remembered(Project, "t.name = %s")
+    for name in "abc":
+        Project.objects.create(name=name, send_type="transactional")
+        names.first(name)
+    assert len(names._rows) == 1

@@ -1,12 +1,15 @@
 """Accept: all of it or nothing, once, and never an error of the database."""
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -14,7 +17,9 @@ from hypothesis import strategies as st
 
 from projects.models import Domain, Event, EventOutbox
 from relay_project import jobs
+from relay_project.db import lookup
 from relay_project.db.ids import hours_after, id_of_uuid
+from relay_project.db.lookup import forget_remembered
 from relay_project.mail.mime import Attachment, NamedAddress
 from sending.accept import accept as module
 from sending.accept.accept import accept, accept_many
@@ -135,6 +140,7 @@ def test_a_failure_at_any_statement_leaves_nothing(scene: Scene) -> None:
 
     def send() -> None:
         key = f"key {next(number)}"
+        forget_remembered()  # the same statements each time
         scene.send("ann@one.example", "bob@two.example", idempotency_key=key, fingerprint="f", **fields)
 
     total = statements(send)
@@ -175,6 +181,46 @@ def test_a_wake_up_that_fails_fails_no_accept(open_scene: Scene, monkeypatch: py
     monkeypatch.setattr(jobs, "wake", broken)
     accepted = open_scene.send("ann@one.example")
     assert open_scene.statuses(accepted) == ["queued"]
+
+
+# --- What it costs -------------------------------------------------------------------------------------------------
+
+
+def test_a_mail_takes_two_round_trips_and_a_wake_up(open_scene: Scene, django_assert_num_queries: Any) -> None:
+    """Lesson P7: no look-up, lock, counter or insert of its own for each thing that a request touches.
+
+    What is read first (ids, suppressions), what is written (one statement, so no BEGIN and no COMMIT); the domain and the
+    queue are remembered for a second.
+    """
+    open_scene.send("ann@one.example")
+    with django_assert_num_queries(2):
+        open_scene.send(*(f"person{number}@one.example" for number in range(20)))
+    jobs.forget_wakes()
+    with django_assert_num_queries(3):
+        open_scene.send("ann@one.example")
+
+
+def test_a_batch_takes_as_many_round_trips_as_a_mail(open_scene: Scene, django_assert_num_queries: Any) -> None:
+    """Lesson P7."""
+    open_scene.send("ann@one.example")
+    requests = [open_scene.request(f"person{number}@one.example") for number in range(100)]
+    with django_assert_num_queries(2):
+        accept_many(open_scene.project, requests, timezone.now())
+    keyed = [replace(request, idempotency_key=f"key {n}", fingerprint="f") for n, request in enumerate(requests)]
+    with CaptureQueriesContext(connection) as queries:
+        accept_many(open_scene.project, keyed, timezone.now())
+    words = [query["sql"].split()[0] for query in queries]
+    assert words == ["SELECT", "SELECT", "BEGIN", "INSERT", "WITH", "COMMIT"]
+
+
+def test_a_domain_that_is_suspended_is_refused_within_a_second(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.send("ann@one.example")
+    clock = time.monotonic()
+    Domain.objects.filter(pk=scene.domain.pk).update(status="suspended")
+    monkeypatch.setattr(lookup.time, "monotonic", lambda: clock + lookup.REMEMBERED_SECONDS + 0.01)
+    assert refusal(scene, "ann@one.example") == (400, "from")
+    Domain.objects.filter(pk=scene.domain.pk).update(status="active")
+    scene.send("ann@one.example")  # a refusal is not remembered
 
 
 # --- One key, one send ---------------------------------------------------------------------------------------------
