@@ -104,17 +104,20 @@ endef
 # A test's marker, the Debian package it needs, and the programs of which one is enough.
 TOOLS := \
     browser:chromium:chromium,chromium-browser,google-chrome \
-    opendkim:opendkim:opendkim
+    opendkim:opendkim:opendkim \
+    postfix:postfix:postfix
 
 # Installs what is missing where it may. Tests whose program is not there are left out, except in continuous integration
 # (CI=true). Leaves pytest's arguments in "$@".
 define find_tools
 PATH="$$PATH:/usr/sbin:/sbin"
 has_any() { (IFS=,; for program in $$1; do command -v "$$program" >/dev/null && exit 0; done; exit 1); }
+# A machine has one mail server, and apt would take away the one that is there.
+displaces() { [ "$$1" = postfix ] && command -v sendmail >/dev/null; }
 left_out=""
 for tool in $(TOOLS); do
     marker="$${tool%%:*}"; programs="$${tool##*:}"; package="$${tool#*:}"; package="$${package%%:*}"
-    if ! has_any "$$programs" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if ! has_any "$$programs" && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! displaces "$$package"; then
         $(call apt_install,$$package)
     fi
     if has_any "$$programs"; then continue; fi
