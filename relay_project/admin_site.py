@@ -76,6 +76,8 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Queues", "stacks", "queues_queue"),
             ("Source IPs", "lan", "ips_sourceip"),
             ("Held sites", "front_hand", "ips_heldsite"),
+            ("Site limits", "speed", "ips_sitelimit"),
+            ("Volumes", "bar_chart", "ips_sendcount"),
             ("Incidents", "warning", "ips_incident"),
             ("TLS overrides", "lock", "ips_tlsoverride"),
             ("MTA-STS policies", "verified_user", "ips_mtastspolicy"),

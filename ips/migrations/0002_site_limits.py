@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                 ('source_ip', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='site_limits', to='ips.sourceip')),
             ],
             options={
-                'ordering': ('site', 'source_ip'),
+                'ordering': ('site', 'source_ip_id'),
                 'indexes': [models.Index(fields=['site'], name='site_limit_site')],
                 'constraints': [models.UniqueConstraint(fields=('source_ip', 'site'), name='site_limit', nulls_distinct=False), models.CheckConstraint(condition=models.Q(models.Q(('connections', 0), _negated=True), models.Q(('messages_per_connection', 0), _negated=True), models.Q(('per_second', 0), _negated=True), models.Q(('per_minute', 0), _negated=True), models.Q(('per_hour', 0), _negated=True)), name='site_limit_is_positive'), models.CheckConstraint(condition=models.Q(('learned_at__isnull', True), ('source_ip__isnull', False), _connector='OR'), name='site_limit_lesson_is_of_one_ip')],
             },

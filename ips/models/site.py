@@ -73,7 +73,7 @@ class SiteLimit(models.Model):
             ),
         )
         indexes = (models.Index(fields=("site",), name="site_limit_site"),)
-        ordering = ("site", "source_ip")
+        ordering = ("site", "source_ip_id")
 
     def __str__(self) -> str:
         return f"{self.site} from {self.source_ip or 'every source IP'}"

@@ -262,12 +262,13 @@ def confirmed(
     fits: Callable[[Any], bool] = lambda row: True,
     danger: bool = False,
     removes: bool = False,
+    initial: Callable[[Any], dict[str, Any]] = lambda row: {},
 ) -> Callable[[ActionBody], Any]:
     """Make `(self, request, row, data) -> sentence` an action of a row's page that shows a question and waits for POST.
 
-    `fits` says for which rows it is offered; the others get 404. With `removes` the row is gone afterwards. The body
-    calls a rule, which writes the audit entry, and returns what to tell; it raises ValueError or ApiError to refuse
-    with a sentence.
+    `fits` says for which rows it is offered; the others get 404. With `removes` the row is gone afterwards. The form
+    begins with what `initial` gives for the row. The body calls a rule, which writes the audit entry, and returns what
+    to tell; it raises ValueError or ApiError to refuse with a sentence.
     """
 
     def decorate(body: ActionBody) -> Any:
@@ -277,7 +278,7 @@ def confirmed(
             if row is None or not fits(row):
                 raise Http404
             back = _page_of(self, row)
-            filled = form(request.POST if request.method == "POST" else None)
+            filled = form(request.POST if request.method == "POST" else None, initial=initial(row))
             if request.method == "POST" and filled.is_valid():
                 then = _list_of(self) if removes else back
                 return _carry_out(self, request, then, lambda: body(self, request, row, filled.cleaned_data))

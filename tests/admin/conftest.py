@@ -9,7 +9,17 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import AuditEntry, Identity, SignInLink, User
-from ips.models import HeldSite, Incident, MtaStsPolicy, Sender, Server, SourceIp, TlsOverride
+from ips.models import (
+    HeldSite,
+    Incident,
+    MtaStsPolicy,
+    SendCount,
+    Sender,
+    Server,
+    SiteLimit,
+    SourceIp,
+    TlsOverride,
+)
 from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
@@ -115,6 +125,12 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             source_ip=source_ip, site="example.net", cause="ip-reputation", rule="guard-blocklist", attempt_count=3,
             opened_at=now, last_seen_at=now, last_reply="554 <b>listed</b>", last_project_id=project.pk, last_send_id=send.pk,
         ),
+        SiteLimit.objects.create(
+            site="example.net", source_ip=source_ip, connections=3, learned_per_minute=20, learned_connections=1,
+            learned_ceiling=120, learned_reply="421 4.7.0 <b>Slow down</b>", learned_at=now, raised_at=now,
+            back_off_seconds=60, back_off_until=now + timedelta(minutes=1),
+        ),
+        SendCount.objects.create(source_ip=source_ip, site="", window="day", window_start=now, count=321),
         TlsOverride.objects.create(domain="bank.test", requirement="verified", reason="law", changed_at=now),
         MtaStsPolicy.objects.create(
             domain="bank.test", policy_id="1", mode="enforce", mx=["*.bank.test"], max_age=86_400, fetched_at=now,
