@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -15,6 +16,8 @@ from queues.models import Queue
 from relay_project.db.ids import id_soon
 from relay_project.mail.classify import source_of
 from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
+from sending.backlog.why import why
+from sending.explain import Reason
 from sending.models import (
     Attempt,
     AttemptRecipient,
@@ -69,10 +72,21 @@ class SendAdmin(Happened):
     @column("recipients")
     def recipients(self, send: Send) -> SafeString:
         """Who, and where each stands."""
-        rows = Recipient.objects.filter(send_id=send.pk, **written_with(send.pk)).order_by("position")[:MAX_ROWS]
+        found = Recipient.objects.filter(send_id=send.pk, **written_with(send.pk)).order_by("position")[:MAX_ROWS]
+        rows = list(found)
+        reasons = why(send, rows, timezone.now())
         return _table(
-            ("address", "type", "status", "tries"),
-            ((link_to(Recipient, row.pk, row.address), row.type, row.status, row.try_count) for row in rows),
+            ("address", "type", "status", "tries", "why"),
+            (
+                (
+                    link_to(Recipient, row.pk, row.address),
+                    row.type,
+                    row.status,
+                    row.try_count,
+                    _told_why(reasons[row.pk]),
+                )
+                for row in rows
+            ),
         )
 
     @column("attempts")
@@ -88,11 +102,21 @@ class SendAdmin(Happened):
         )
 
 
+def _told_why(reason: Reason) -> str:
+    return " ".join(filter(None, (reason.text, reason.detail)))
+
+
+def _why(recipient: Recipient) -> str:
+    send = Send.objects.filter(pk=recipient.send_id).first()
+    return _told_why(why(send, [recipient], timezone.now())[recipient.pk]) if send else "Its send is gone."
+
+
 @admin.register(Recipient)
 class RecipientAdmin(Happened):
     """One address of a send."""
 
     words = ("address",)
+    computed = ("when", "why_it_waits")
     list_display = ("when", "address", "state", "type", SEND, PROJECT, "try_count")
     list_display_links = ("when", "address")
     list_filter = (*Happened.list_filter, "status")
@@ -102,6 +126,11 @@ class RecipientAdmin(Happened):
     def state(self, recipient: Recipient) -> str:
         """Where it stands."""
         return str(recipient.status)
+
+    @column("why")
+    def why_it_waits(self, recipient: Recipient) -> str:
+        """What it waits for, and until when, or how it ended."""
+        return _why(recipient)
 
     def belongs_to(self, subject: int) -> Q:
         """The recipient, or the recipients of that send."""
@@ -246,7 +275,8 @@ class WaitingAdmin(Facts):
         "tries",
         Link("held_site", HeldSite, "reason"),
     )
-    list_display_links = None
+    list_display_links = ("due_at",)
+    computed = ("why_it_waits",)
     ordering = ("recipient_id",)
     search_fields = ("=send_id", "=recipient_id")
     search_help_text = "Id of a send or recipient"
@@ -255,6 +285,12 @@ class WaitingAdmin(Facts):
     def state(self, row: Waiting) -> str:
         """In which of the ledger's places it is."""
         return "in flight" if row.attempt_id else ("due", "later", "held")[row.phase]
+
+    @column("why")
+    def why_it_waits(self, row: Waiting) -> str:
+        """What it waits for, and until when."""
+        recipient = Recipient.objects.filter(pk=row.recipient_id).first()
+        return _why(recipient) if recipient else "Its recipient is gone."
 
 
 @admin.register(Suppression)

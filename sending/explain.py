@@ -1,9 +1,41 @@
-"""One sentence about a recipient: where it stands, why, and what comes next. Pure; the console and `send_test` show it."""
+"""Why a recipient waits, or how it ended, in words. Pure: facts in, one Reason out; the console, the API, the staff admin
+and the commands show the same one (sending.backlog.why reads the facts)."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 
-from sending.models import RecipientStatus
+from ips.carriers import Carrier
+from sending.models import Priority, RecipientStatus
+
+EXPIRED = "expired"  # the rule of sending.backlog.expire
+
+
+class Kind(StrEnum):
+    """What it waits for."""
+
+    SCHEDULED = "scheduled"  # its first try is for a later time
+    RETRY = "retry"  # the time of its next try
+    TURN = "turn"  # due: a sender's room, and whatever is before it
+    IN_FLIGHT = "in_flight"  # the receiving server
+    SITE_LIMIT = "site_limit"  # a slot at the receiving site
+    SITE_PAUSED = "site_paused"
+    QUEUE_PAUSED = "queue_paused"
+    DOMAIN_STOPPED = "domain_stopped"  # the From domain may not send
+    NO_SOURCE_IP = "no_source_ip"
+    NO_SENDER = "no_sender"
+    WARM_UP = "warm_up"
+    FINAL = "final"  # it does not wait
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`text`: for whose mail it is. `next_at`: when that changes next, None when nobody can know. `detail`: for staff."""
+
+    kind: Kind
+    text: str
+    next_at: datetime | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,32 +46,104 @@ class LastWord:
     text: str
     try_count: int
     is_suppressed: bool = False
+    rule: str = ""
 
     @property
     def quoted(self) -> str:
         """`mx.example.com said “450 4.2.1 Busy”`, or the failure alone."""
-        return f"{self.by} said “{self.text}”" if self.by else self.text
+        return f"{self.by} said “{self.text}”" if self.by else self.text.rstrip(". ")
 
     @property
     def sentence(self) -> str:
         """As `quoted`, fit to begin a sentence; a host's name keeps its case."""
-        return self.quoted if self.by else self.text[:1].upper() + self.text[1:]
+        return self.quoted if self.by else self.quoted[:1].upper() + self.quoted[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """The attempt that a row is in. `server` and `sender_id`: who talks."""
+
+    attempt_id: int
+    began_at: datetime
+    lease_until: datetime
+    address: str = ""
+    sender_id: int | None = None
+    server: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The site that a row hangs on. `paused`: what staff said when they paused the site, None when they did not."""
+
+    site: str
+    reason: str
+    next_slot: datetime
+    paused: str | None = None
+    before: "Ahead | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A queue's pause by staff."""
+
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How many of the same project leave before it. `is_more`: counting stopped there."""
+
+    count: int
+    is_more: bool = False
+    has_urgent: bool = False  # mail of a more urgent priority is due in its queue
+
+    def __str__(self) -> str:
+        more = "More than " if self.is_more else ""
+        noun = "mail of the project is" if self.count == 1 else "mails of the project are"
+        return f"{more}{self.count:,} {noun} before it" if self.count else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The recipient's row in the ledger. `held_by`: why its receiving site may not be tried now."""
+    """A recipient's row in the ledger. `carriers`: the source IPs that may carry it, None when that does not matter now."""
 
     due_at: datetime
     tries: int
-    lease_until: datetime | None = None
-    held_by: str = ""
+    is_due: bool = True
+    queue: str = ""
+    priority: int = Priority.TRANSACTIONAL
+    flight: Flight | None = None
+    hold: Hold | None = None
+    pause: Pause | None = None
+    carriers: tuple[Carrier, ...] | None = None
+    is_sticky: bool = False
+    ahead: Ahead | None = None
+    stopped: str = ""  # the From domain and its status, where that forbids sending
 
 
-def why(status: str, wait: Wait | None, last: LastWord | None, max_tries: int, now: datetime) -> str:
-    """Where a recipient stands, in one or two sentences."""
-    if wait is not None:
-        return _why_it_waits(wait, last, max_tries, now)
+def explain(
+    status: str,
+    wait: Wait | None,
+    last: LastWord | None,
+    max_tries: int,
+    now: datetime,
+    cancelled: str = "",
+) -> Reason:
+    """The one reason. `cancelled`: why it was taken back."""
+    if wait is None:
+        return Reason(Kind.FINAL, _final(status, last, cancelled))
+    for told in (_flight, _paused, _site_paused, _stopped, _later, _carried, _held):
+        reason = told(wait, last, max_tries, now)
+        if reason is not None:
+            return reason
+    return _turn(wait, last, max_tries, now)
+
+
+# --- What ended ------------------------------------------------------------------------------------------------------
+
+
+def _final(status: str, last: LastWord | None, cancelled: str) -> str:
     text = last.quoted if last else ""
     if status == RecipientStatus.BOUNCED and last and last.is_suppressed:
         return f"Refused for good: {text}. The address is now on the project's suppression list."
@@ -51,7 +155,9 @@ def why(status: str, wait: Wait | None, last: LastWord | None, max_tries: int, n
         RecipientStatus.FAILED: _gave_up(last),
         RecipientStatus.SUPPRESSED: "The address is on the project's suppression list, so nothing was sent to it.",
         RecipientStatus.COMPLAINED: "The recipient reported the mail as spam.",
-        RecipientStatus.CANCELLED: "Cancelled before it left.",
+        RecipientStatus.CANCELLED: f"Cancelled before it left: {cancelled.rstrip('. ')}."
+        if cancelled
+        else "Cancelled before it left.",
     }.get(
         RecipientStatus(status), "No longer waiting; its last state was not written. Staff are told by a health check."
     )
@@ -60,24 +166,106 @@ def why(status: str, wait: Wait | None, last: LastWord | None, max_tries: int, n
 def _gave_up(last: LastWord | None) -> str:
     if last is None:
         return "Given up."
+    if last.rule == EXPIRED:
+        return f"Given up. {last.sentence}."
     tries = "1 try" if last.try_count == 1 else f"{last.try_count} tries"
     return f"Given up after {tries}. The last: {last.quoted}."
 
 
-def _why_it_waits(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> str:
-    if wait.lease_until is not None:
-        return "In conversation with the receiving server right now."
-    if wait.held_by:
-        return f"Waits for its turn at the receiving site: {wait.held_by}. Next slot at {_clock(wait.due_at, now)}."
-    if last is None and wait.due_at > now:
-        return f"Scheduled for {_clock(wait.due_at, now)}."
+# --- What waits: the first that applies is the reason ----------------------------------------------------------------
+
+
+def _flight(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    flight = wait.flight
+    if flight is None:
+        return None
+    source = f" from {flight.address}" if flight.address else ""
+    text = f"In conversation with the receiving server since {clock(flight.began_at, now)}{source}."
+    until = f"Unless it is heard of, it is tried again after {clock(flight.lease_until, now)}."
+    server = f" on {flight.server}" if flight.server else ""
+    detail = f"Attempt {flight.attempt_id}, by sender {flight.sender_id}{server}."
+    return Reason(Kind.IN_FLIGHT, f"{text} {until}", flight.lease_until, detail)
+
+
+def _paused(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    pause = wait.pause
+    if pause is None or (not wait.is_due and wait.hold is None and wait.due_at > now):
+        return None
+    text = f"The queue {wait.queue} is paused by the operator. It leaves when that is resumed."
+    return Reason(Kind.QUEUE_PAUSED, text, None, _of_pause(pause, now))
+
+
+def _of_pause(pause: Pause, now: datetime) -> str:
+    return f"Paused since {clock(pause.since, now)}: {pause.reason or 'no reason given'}."
+
+
+def _site_paused(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    if wait.hold is None or wait.hold.paused is None:
+        return None
+    text = f"Sending to {wait.hold.site} is paused by the operator. It leaves when that is resumed."
+    return Reason(Kind.SITE_PAUSED, text, None, f"Paused: {wait.hold.paused or 'no reason given'}.")
+
+
+def _held(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    hold = wait.hold
+    if hold is None:
+        return None
+    why = hold.reason if hold.site in hold.reason else f"{hold.site}, {hold.reason}"
+    text = f"Waits for its turn at the receiving site: {why}. Next slot at {clock(hold.next_slot, now)}."
+    return Reason(Kind.SITE_LIMIT, _with_ahead(text, hold.before), hold.next_slot)
+
+
+def _stopped(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    if not wait.stopped:
+        return None
+    text = f"{wait.stopped}, so nothing of it is sent. It is looked at again at {clock(max(wait.due_at, now), now)}."
+    return Reason(Kind.DOMAIN_STOPPED, text, max(wait.due_at, now))
+
+
+def _later(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    if wait.is_due or wait.hold is not None or wait.due_at <= now:
+        return None
+    detail = f"The queue {wait.queue} is paused as well. {_of_pause(wait.pause, now)}" if wait.pause else ""
     if last is None:
-        return "Waits for a sender; it leaves as soon as one has room."
-    when = f"at {_clock(wait.due_at, now)}" if wait.due_at > now else "as soon as a sender has room"
-    return f"{last.sentence}. Try {wait.tries + 1} of {max_tries} follows {when}."
+        return Reason(Kind.SCHEDULED, f"Scheduled for {clock(wait.due_at, now)}.", wait.due_at, detail)
+    text = f"{last.sentence}. Try {wait.tries + 1} of {max_tries} follows at {clock(wait.due_at, now)}."
+    return Reason(Kind.RETRY, text, wait.due_at, detail)
 
 
-def _clock(at: datetime, now: datetime) -> str:
+def _carried(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    """What keeps its source IPs from it, when none of them may send."""
+    carriers = wait.carriers
+    if carriers is None or any(one.may_send for one in carriers):
+        return None
+    detail = "; ".join(one.trouble for one in carriers) or f"The queue {wait.queue} has no source IP"
+    usable = [one for one in carriers if one.is_usable]
+    moves = " If it stays so, its mail goes by another in a few minutes." if wait.is_sticky else ""
+    if not usable:
+        return Reason(Kind.NO_SOURCE_IP, f"No address of the operator can carry it now.{moves}", None, f"{detail}.")
+    if not any(one.is_served for one in usable):
+        return Reason(Kind.NO_SENDER, f"No sender is running that could carry it.{moves}", None, f"{detail}.")
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    text = "The addresses that may carry it are new, and have sent as much as they may in a day."
+    return Reason(Kind.WARM_UP, f"{text} More leaves from {clock(midnight, now)} on.", midnight, f"{detail}.")
+
+
+def _turn(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason:
+    if last is None:
+        text = "Waits for a sender; it leaves as soon as one has room."
+    else:
+        text = f"{last.sentence}. Try {wait.tries + 1} of {max_tries} follows as soon as a sender has room."
+    return Reason(Kind.TURN, _with_ahead(text, wait.ahead), max(wait.due_at, now))
+
+
+def _with_ahead(text: str, ahead: Ahead | None) -> str:
+    if ahead is None:
+        return text
+    urgent = "More urgent mail of the queue leaves first." if ahead.has_urgent else ""
+    return " ".join(filter(None, (text, f"{ahead}." if ahead.count else "", urgent)))
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time as people read it: of today, or with its day."""
     return f"{at:%H:%M:%S} UTC" if at.date() == now.date() else f"{at:%-d %B, %H:%M} UTC"
 
 

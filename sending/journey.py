@@ -6,31 +6,32 @@ The console shows it, `send_test` and `quickstart` print it. Read-only; every qu
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
 
-from ips.models import HeldSite, SourceIp
+from ips.models import SourceIp
 from queues.models import Queue
-from relay_project.db.ids import hours_after, id_soon, id_time
+from relay_project.db.ids import hours_after, id_time
 from relay_project.mail.classify import source_of
 from relay_project.mail.reply import Stage
-from sending.explain import LastWord, Wait, reply_text, why
+from sending.backlog.why import attempts_of, read_waits, reasons_of, words_of
+from sending.explain import Kind, Reason, Wait, reply_text
 from sending.models import (
     Attempt,
     AttemptRecipient,
-    Phase,
     Recipient,
     RecipientStatus,
     SandboxMessage,
     Send,
     Signature,
-    Waiting,
 )
 
+# What decided about TLS (sending.deliver.tls_ladder.TlsPolicy), where it was more than the server's offer.
+_DEMANDS = {"dane": "demanded by DANE", "mta-sts": "demanded by MTA-STS", "override": "demanded by staff"}
 _SIGNED_BY = re.compile(rb"\bd=([^;\s]+);.*?\bs=([^;\s]+)", re.DOTALL)
 # Steps that the client sends in one go (RFC 2920): their times all count from the same moment.
 _PIPELINED = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA})
@@ -117,6 +118,11 @@ class Result:
     rule: str
     is_suppressed: bool
 
+    @property
+    def source(self) -> str:
+        """Where the rule is written; empty for one of ours, which its name explains."""
+        return source_of(self.rule)
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptStory:
@@ -135,7 +141,14 @@ class AttemptStory:
         if not session:
             return ""
         checked = "certificate verified" if session.get("verified") else "certificate not checked"
-        return f"{session.get('version', 'TLS')}, {session.get('cipher', '')}, {checked}"
+        words = [session.get("version", "TLS"), session.get("cipher", ""), checked, _DEMANDS.get(session.get("policy"), "")]
+        return ", ".join(word for word in words if word)
+
+    @property
+    def is_clear(self) -> bool:
+        """Mail was spoken of without TLS."""
+        spoken = any(line.stage == Stage.MAIL for talk in self.conversations for line in talk.lines)
+        return spoken and not self.attempt.tls
 
     @property
     def ended_at(self) -> datetime:
@@ -190,25 +203,31 @@ def recipients_of(send_id: int) -> list[Recipient]:
 
 
 def read_journey(send: Send, now: datetime) -> Journey:
-    """One send with all that happened to it: seven small queries, however long the history is."""
+    """One send with all that happened to it: a dozen small queries, however long the history is."""
     recipients = recipients_of(send.pk)
-    attempts = _read_attempts(send, {recipient.pk: recipient for recipient in recipients})
+    attempts, results = attempts_of(send)
+    waits = read_waits(send, now)
+    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now)
     queue = Queue.objects.filter(pk=send.queue_id).values_list("name", flat=True).first()
-    stories = _recipient_stories(recipients, attempts, _read_waits(send.pk), now)
-    journey = Journey(send, id_time(send.pk), queue or "a queue that is gone", stories, attempts)
-    return Journey(send, journey.accepted_at, journey.queue, stories, attempts, tuple(_steps(journey)))
+    journey = Journey(
+        send,
+        id_time(send.pk),
+        queue or "a queue that is gone",
+        _recipient_stories(recipients, reasons, waits),
+        _attempt_stories(attempts, results, {recipient.pk: recipient for recipient in recipients}),
+    )
+    return replace(journey, steps=tuple(_steps(journey)))
 
 
 # --- Rows to values ----------------------------------------------------------------------------------------------
 
 
-def _read_attempts(send: Send, recipients: dict[int, Recipient]) -> tuple[AttemptStory, ...]:
-    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"))
-    if not attempts:
-        return ()
-    results: dict[int, list[AttemptRecipient]] = defaultdict(list)
-    for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"):
-        results[row.attempt_id].append(row)
+def _attempt_stories(
+    attempts: Sequence[Attempt], results: Sequence[AttemptRecipient], recipients: dict[int, Recipient]
+) -> tuple[AttemptStory, ...]:
+    by_attempt: dict[int, list[AttemptRecipient]] = defaultdict(list)
+    for row in results:
+        by_attempt[row.attempt_id].append(row)
     sources = SourceIp.objects.in_bulk({attempt.source_ip_id for attempt in attempts if attempt.source_ip_id})
     return tuple(
         AttemptStory(
@@ -216,7 +235,7 @@ def _read_attempts(send: Send, recipients: dict[int, Recipient]) -> tuple[Attemp
             id_time(attempt.pk),
             sources.get(attempt.source_ip_id or 0),
             _conversations(attempt),
-            tuple(_result(row, recipients, attempt) for row in results[attempt.pk]),
+            tuple(_result(row, recipients, attempt) for row in by_attempt[attempt.pk]),
         )
         for attempt in attempts
     )
@@ -276,47 +295,16 @@ def _lines(steps: Sequence[dict[str, Any]], total_ms: int) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _read_waits(send_id: int) -> dict[int, Wait]:
-    rows = list(Waiting.objects.filter(send_id=send_id))
-    held = HeldSite.objects.in_bulk({row.held_site_id for row in rows if row.phase == Phase.HELD and row.held_site_id})
-    waits = {}
-    for row in rows:
-        site = held.get(row.held_site_id or 0)
-        due_at = site.next_slot if site else row.due_at
-        waits[row.recipient_id] = Wait(
-            due_at, row.tries, row.lease_until, f"{site.site}, {site.reason}" if site else ""
-        )
-    return waits
-
-
 def _recipient_stories(
-    recipients: Sequence[Recipient], attempts: Sequence[AttemptStory], waits: dict[int, Wait], now: datetime
+    recipients: Sequence[Recipient], reasons: dict[int, Reason], waits: dict[int, Wait]
 ) -> tuple[RecipientStory, ...]:
-    last = _last_words(attempts)
     stories = []
     for recipient in recipients:
-        wait = waits.get(recipient.pk)
-        sentence = why(recipient.status, wait, last.get(recipient.address), max_tries(), now)
-        in_flight = wait is not None and wait.lease_until is not None
-        stories.append(RecipientStory(recipient, sentence, wait.due_at if wait and not in_flight else None, in_flight))
+        wait, reason = waits.get(recipient.pk), reasons[recipient.pk]
+        in_flight = reason.kind is Kind.IN_FLIGHT
+        next_at = wait.due_at if wait and not in_flight else None
+        stories.append(RecipientStory(recipient, reason.text, next_at, in_flight))
     return tuple(stories)
-
-
-def _last_words(attempts: Sequence[AttemptStory]) -> dict[str, LastWord]:
-    words = {}
-    for story in attempts:
-        host = story.attempt.responded_mx_host or ""
-        for result in story.results:
-            words[result.address] = LastWord(
-                host if result.code else "", result.reply, story.attempt.try_count, result.is_suppressed
-            )
-    return words
-
-
-def max_tries() -> int:
-    """How often a recipient is tried at most: once, and once after each wait of the schedule."""
-    tries: int = settings.RETRY_SCHEDULE.max_tries
-    return tries
 
 
 # --- Values to steps ---------------------------------------------------------------------------------------------
@@ -338,11 +326,6 @@ def _accepted(journey: Journey) -> Step:
     return Step(journey.accepted_at, "Accepted and stored", detail, StepKind.ACCEPTED)
 
 
-def _queued(journey: Journey) -> list[Step]:
-    suppressed = [s.recipient.address for s in journey.recipients if s.recipient.status == RecipientStatus.SUPPRESSED]
-    steps = []
-    if suppressed:
-        detail = "On the suppression list: " + ", ".join(suppressed)
 def _forgotten(journey: Journey) -> list[Step]:
     """It was tried, and what was tried has left before the send."""
     if journey.attempts or not any(story.recipient.try_count for story in journey.recipients):
@@ -351,6 +334,11 @@ def _forgotten(journey: Journey) -> list[Step]:
     return [Step(journey.accepted_at, "What was tried is no longer kept", detail, StepKind.RESULT)]
 
 
+def _queued(journey: Journey) -> list[Step]:
+    suppressed = [s.recipient.address for s in journey.recipients if s.recipient.status == RecipientStatus.SUPPRESSED]
+    steps = []
+    if suppressed:
+        detail = "On the suppression list: " + ", ".join(suppressed)
         steps.append(Step(journey.accepted_at, "Suppressed", detail, StepKind.QUEUED, RecipientStatus.SUPPRESSED))
     if len(suppressed) < len(journey.recipients):
         steps.append(

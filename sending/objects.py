@@ -11,9 +11,11 @@ from typing import Any
 from django.db import connection
 
 from projects.objects import timestamp
-from relay_project.db.ids import id_soon, id_time
+from relay_project.db.ids import id_time
+from sending.backlog.why import attempts_of, read_waits, reasons_of, words_of
 from sending.content import StoredMessage
-from sending.models import Attempt, AttemptRecipient, Recipient, Send
+from sending.explain import Reason
+from sending.models import Attempt, AttemptRecipient, Priority, Recipient, Send
 from sending.search import recipients_by_send
 
 
@@ -24,10 +26,28 @@ def send_objects(sends: Sequence[Send]) -> list[dict[str, Any]]:
     return [send_object(send, recipients[send.pk], waits.get(send.pk)) for send in sends]
 
 
-def full_send_object(send: Send) -> dict[str, Any]:
-    """One send with its attempts; four queries."""
-    [shown] = send_objects([send])
-    return {**shown, "attempts": attempt_objects(send)}
+def full_send_object(send: Send, now: datetime) -> dict[str, Any]:
+    """One send with its attempts, its priority, and why each recipient waits: our additions to the contract."""
+    recipients = recipients_by_send([send])[send.pk]
+    waits = read_waits(send, now)
+    attempts, results = attempts_of(send)
+    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now)
+    due = min((wait.flight.began_at if wait.flight else wait.due_at for wait in waits.values()), default=None)
+    return {
+        **send_object(send, recipients, due),
+        "priority": Priority(send.priority).name.lower(),
+        "recipients": [{**recipient_object(r), "why": reason_object(reasons[r.pk])} for r in recipients],
+        "attempts": attempt_objects(attempts, results),
+    }
+
+
+def reason_object(reason: Reason) -> dict[str, Any]:
+    """Why a recipient waits, or how it ended."""
+    return {
+        "kind": reason.kind.value,
+        "text": reason.text,
+        "next_at": timestamp(reason.next_at) if reason.next_at else None,
+    }
 
 
 def send_object(send: Send, recipients: Iterable[Recipient], waits_until: datetime | None) -> dict[str, Any]:
@@ -60,14 +80,13 @@ def recipient_object(recipient: Recipient) -> dict[str, Any]:
     }
 
 
-def attempt_objects(send: Send) -> list[dict[str, Any]]:
-    """A send's attempts, the newest first; two queries."""
-    attempts = list(Attempt.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("-id"))
-    results: dict[int, list[AttemptRecipient]] = defaultdict(list)
-    if attempts:
-        for row in AttemptRecipient.objects.filter(send_id=send.pk, id__gte=send.pk, id__lt=id_soon()).order_by("id"):
-            results[row.attempt_id].append(row)
-    return [attempt_object(attempt, results[attempt.pk]) for attempt in attempts]
+def attempt_objects(attempts: Iterable[Attempt], results: Iterable[AttemptRecipient]) -> list[dict[str, Any]]:
+    """A send's attempts, the newest first."""
+    by_attempt: dict[int, list[AttemptRecipient]] = defaultdict(list)
+    for row in results:
+        by_attempt[row.attempt_id].append(row)
+    newest = sorted(attempts, key=lambda attempt: -attempt.pk)
+    return [attempt_object(attempt, by_attempt[attempt.pk]) for attempt in newest]
 
 
 def attempt_object(attempt: Attempt, results: Iterable[AttemptRecipient]) -> dict[str, Any]:
@@ -81,6 +100,7 @@ def attempt_object(attempt: Attempt, results: Iterable[AttemptRecipient]) -> dic
         "resolved_mx_hosts": attempt.resolved_mx_hosts,
         "responded_mx_host": attempt.responded_mx_host,
         "smtp_conversations": attempt.smtp_conversations or _unspoken(attempt),
+        "tls": attempt.tls,
         "duration_ms": attempt.duration_ms,
         "recipients": [_attempt_recipient_object(result) for result in results],
     }

@@ -60,7 +60,7 @@ class SendView(Endpoint):
 
     def get(self, request: Request, send_id: str) -> Response:
         """One send with its attempts."""
-        return Response(full_send_object(self.entity(Send.objects.all(), send_id)))
+        return Response(full_send_object(self.entity(Send.objects.all(), send_id), datetime.now(UTC)))
 
 
 class RetryView(Endpoint):
@@ -79,7 +79,7 @@ class RetryView(Endpoint):
             retried = retry(send, datetime.now(UTC), send_after, recipient_ids)
         except RetryRefused as refused:
             raise ApiError(400, str(refused)) from None
-        return Response({"retried_recipients": retried, "send": full_send_object(send)})
+        return Response({"retried_recipients": retried, "send": full_send_object(send, datetime.now(UTC))})
 
 
 class SendByUuidView(Endpoint):
@@ -89,7 +89,7 @@ class SendByUuidView(Endpoint):
 
     def get(self, request: Request, send_uuid: str) -> Response:
         """One send with its attempts."""
-        return Response(full_send_object(self.send(send_uuid)))
+        return Response(full_send_object(self.send(send_uuid), datetime.now(UTC)))
 
     def send(self, raw: str) -> Send:
         """The project's send with that uuid, found by the id inside it; raises ApiError 404 or 400."""

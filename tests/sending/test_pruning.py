@@ -65,7 +65,7 @@ def test_reading_and_retrying_one_send_looks_at_its_day_and_those_up_to_today(hi
     check(lambda: raw_message(send), 3)
     check(lambda: stored_message(send), 2)
     check(lambda: send_objects([send]))
-    check(lambda: full_send_object(send))
+    check(lambda: full_send_object(send, timezone.now()))
     check(lambda: read_journey(send, timezone.now()))
     Waiting.objects.all().delete()
     Recipient.objects.filter(send_id=send.pk, pk__gte=send.pk).update(status="failed")

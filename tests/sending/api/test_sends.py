@@ -68,6 +68,13 @@ def test_a_send_has_the_contracts_shape(api):
     send = Send.objects.get(pk=send_id)
     to, bcc = Recipient.objects.filter(send_id=send_id).order_by("position")
     shown = api.get(f"/sends/{send_id}").json()
+    assert api.get(f"/sends/uuid/{send.uuid}").json() == shown
+    assert api.get(f"/sends/uuid/{str(send.uuid).upper()}").json() == shown
+    assert shown.pop("priority") == "transactional", "our own addition to the contract"
+    for recipient in shown["recipients"]:
+        reason = recipient.pop("why")  # likewise
+        assert reason.keys() == {"kind", "text", "next_at"}
+        assert reason["kind"] == "no_source_ip"
     assert shown == {
         "id": send_id,
         "uuid": str(send.uuid),
@@ -99,8 +106,6 @@ def test_a_send_has_the_contracts_shape(api):
         "attempts": [],
         "feedback": [],
     }
-    assert api.get(f"/sends/uuid/{send.uuid}").json() == shown
-    assert api.get(f"/sends/uuid/{str(send.uuid).upper()}").json() == shown
 
 
 def test_attempts_come_newest_first_with_their_conversations(api):
@@ -302,7 +307,10 @@ def test_a_page_costs_the_same_however_long_it_is(api, django_assert_num_queries
     with django_assert_num_queries(4):
         assert len(ids(api.get("/sends?status=queued&to_search=b@&subject_search=hell&from_search=shop"))) == 3
     send_id = api.send()
-    with django_assert_num_queries(5):  # the key, the send, its recipients, what waits, no attempts
+    with django_assert_num_queries(8):  # …, its domain, what is before it, its source IPs, no attempts
+        api.get(f"/sends/{send_id}")
+    Waiting.objects.all().delete()
+    with django_assert_num_queries(5):  # the key, the send, its recipients, nothing waits, no attempts
         api.get(f"/sends/{send_id}")
 
 
