@@ -4,6 +4,7 @@ from django.db import connection
 from django.utils import timezone
 
 from ips.incident_figures import read_open
+from ips.register import REGISTER_SECONDS
 from relay_project.health import HealthResult, check, failed, passed
 
 SILENT_SECONDS = 15  # without a heartbeat (one a second); a restart of the database takes less
@@ -44,6 +45,34 @@ def queue_ips() -> HealthResult:
     if borrowing:
         return passed(f"{', '.join(borrowing)} has no source IP of its own and borrows one", ips=data)
     return passed("every queue has a source IP", ips=data)
+
+
+_CONTESTED_ADDRESSES = """
+SELECT host(i.address), v.hostname, o.hostname FROM ips_sourceip i
+  JOIN ips_server v ON v.id = i.server_id JOIN ips_server o ON o.id = i.contested_by_id
+ WHERE i.contested_at > clock_timestamp() - make_interval(secs => %(lately)s) ORDER BY i.id
+"""
+_CONTESTED_NAMES = """
+SELECT hostname FROM ips_server WHERE contested_at > clock_timestamp() - make_interval(secs => %(lately)s) ORDER BY id
+"""
+CONTESTED_SECONDS = 3 * REGISTER_SECONDS  # a machine says so each time it registers
+
+
+@check("source_addresses", roles=("housekeeping",))
+def source_addresses() -> HealthResult:
+    """No two machines name the same source IP, or go by the same name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CONTESTED_NAMES, {"lately": CONTESTED_SECONDS})
+        names = [name for (name,) in cursor.fetchall()]
+        cursor.execute(_CONTESTED_ADDRESSES, {"lately": CONTESTED_SECONDS})
+        contested = cursor.fetchall()
+    if names:
+        return failed(f"Two machines go by the name {names[0]}: give each a SERVER_NAME of its own.", names=names)
+    if contested:
+        address, has_it, wants_it = contested[0]
+        detail = f"{address} is named by {has_it}, which has it, and by {wants_it}: take it out of one's SOURCE_IPS."
+        return failed(detail, addresses=[row[0] for row in contested])
+    return passed("every source IP belongs to one machine")
 
 
 @check("senders", roles=("housekeeping",))

@@ -15,7 +15,9 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
+from ips.register import HostWatch
 from relay_project.db import locks
+from relay_project.net.addresses import network_identity
 
 log = structlog.get_logger()
 
@@ -33,9 +35,15 @@ SELECT s.id FROM ips_sender s
                     AND l.classid = {locks.SENDER} AND l.objid = s.id::int)
 """  # noqa: S608 — constants only
 
+# With each IP one of the other family that carries the same queue: what only that one reaches moves to it.
 _CANDIDATES = f"""
-SELECT i.id, host(i.address), host(coalesce(i.bind_address, i.address)), i.queue_id, i.served_by_id, q.is_default
+SELECT i.id, host(i.address), host(coalesce(i.bind_address, i.address)), i.queue_id, i.served_by_id, q.is_default,
+       (SELECT o.id FROM ips_sourceip o WHERE o.queue_id = i.queue_id AND o.is_enabled AND o.gone_at IS NULL
+           AND family(coalesce(o.bind_address, o.address)) <> family(coalesce(i.bind_address, i.address))
+           AND o.served_by_id IS NOT NULL
+         ORDER BY o.server_id <> i.server_id, (o.id + i.id) %% 7, o.id LIMIT 1)
   FROM ips_sourceip i JOIN queues_queue q ON q.id = i.queue_id
+  JOIN ips_server v ON v.id = i.server_id AND v.identity IN ('', %(identity)s)
  WHERE i.server_id = %(server)s AND i.is_enabled AND i.gone_at IS NULL AND i.queue_id IS NOT NULL
    AND (i.served_by_id IS NULL OR i.served_by_id = %(me)s OR i.served_by_id IN ({DEAD_SENDERS}))
  ORDER BY i.id
@@ -65,6 +73,7 @@ class ServedIp:
     address: str
     bind_address: str
     queue_ids: tuple[int, ...]
+    other_family: int | None = None  # a source IP of the same queue for receivers that have no address of our family
 
     @property
     def helo_name(self) -> str:
@@ -77,6 +86,7 @@ class Registration:
     """One start of one sender process. Its methods block: call them from a database thread."""
 
     server_id: int
+    watch: HostWatch | None = None  # asked before each refresh which addresses the host has
     sender_id: int = 0
     ips: dict[int, ServedIp] = field(default_factory=dict)
     _locked: set[int] = field(default_factory=set)  # IPs whose locks we hold: those served and those being handed back
@@ -122,15 +132,22 @@ class Registration:
             cursor.execute(
                 "UPDATE ips_sourceip SET served_at = clock_timestamp() WHERE served_by_id = %s", [self.sender_id]
             )
-            cursor.execute("UPDATE ips_server SET last_ping_at = clock_timestamp() WHERE id = %s", [self.server_id])
+            cursor.execute(
+                "UPDATE ips_server SET last_ping_at = clock_timestamp() WHERE id = %s AND identity IN ('', %s)",
+                [self.server_id, network_identity()],
+            )
 
     def refresh_ips(self) -> set[int]:
         """Take free IPs up to our share and follow changes; returns IPs that we must stop serving (not yet released).
 
-        The share is ⌈IPs of the host / live senders of the host⌉.
+        The share is ⌈IPs of the host / live senders of the host⌉. Where another machine goes by our server's name there
+        is nothing to take.
         """
+        if self.watch is not None:
+            self.watch.look()
         with connection.cursor() as cursor:
-            cursor.execute(_CANDIDATES, {"server": self.server_id, "me": self.sender_id})
+            here: dict[str, Any] = {"server": self.server_id, "me": self.sender_id, "identity": network_identity()}
+            cursor.execute(_CANDIDATES, here)
             candidates = cursor.fetchall()
             cursor.execute(_COUNTS, {"server": self.server_id})
             ip_count, sender_count = cursor.fetchone()
@@ -138,11 +155,12 @@ class Registration:
             borrowers = tuple(row[0] for row in cursor.fetchall())
             share = math.ceil(ip_count / max(sender_count, 1))
             mine: dict[int, ServedIp] = {}
-            for ip_id, address, bind_address, queue_id, served_by, lends in sorted(
+            for ip_id, address, bind_address, queue_id, served_by, lends, other in sorted(
                 candidates, key=lambda c: c[0] not in self.ips
             ):
                 if len(mine) < share and self._serve(cursor, ip_id, served_by):
-                    mine[ip_id] = ServedIp(ip_id, address, bind_address, (queue_id, *(borrowers if lends else ())))
+                    queue_ids = (queue_id, *(borrowers if lends else ()))
+                    mine[ip_id] = ServedIp(ip_id, address, bind_address, queue_ids, other)
         self.ips = mine
         return self._locked - set(mine)
 

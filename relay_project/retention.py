@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import OperationalError, connection
@@ -275,7 +276,7 @@ def _sweep_rows(now: datetime, tally: _Tally) -> None:
             log.info("retention.swept", what=one.name, rows=deleted)
 
 
-def delete_in_steps(statement: str, values: dict[str, object], rows: int = 5000) -> int:
+def delete_in_steps(statement: str, values: dict[str, Any], rows: int = 5000) -> int:
     """Run a DELETE with `LIMIT %(rows)s` in it until it finds less, each time in a transaction of its own."""
     deleted = 0
     with connection.cursor() as cursor:

@@ -7,6 +7,7 @@ content and its signatures go, and the project's mail in the sandbox's inbox.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -35,7 +36,7 @@ class _Window:
     before: datetime
 
     @property
-    def values(self) -> dict[str, object]:
+    def values(self) -> dict[str, Any]:
         """For the statements. A content lies at most an hour before its send, and sends that share it an hour after."""
         return {
             "project": self.project_id,

@@ -9,6 +9,15 @@ class Server(models.Model):
 
     hostname = models.CharField(max_length=253, unique=True)
     last_ping_at = models.DateTimeField(null=True, blank=True)
+    identity = models.CharField(
+        max_length=128,
+        blank=True,
+        db_default="",
+        help_text="The network stack that goes by this name: its kernel's boot and namespace.",
+    )
+    contested_at = models.DateTimeField(
+        null=True, blank=True, help_text="When another machine last said that this is its name."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -20,6 +20,10 @@ class SourceIp(models.Model):
     )
     is_enabled = models.BooleanField(default=True)
     gone_at = models.DateTimeField(null=True, blank=True, help_text="Not found on its server since.")
+    contested_by = models.ForeignKey(
+        Server, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="Names this address, too."
+    )
+    contested_at = models.DateTimeField(null=True, blank=True, help_text="When it last did.")
     warmup_started_on = models.DateField(
         null=True, blank=True, help_text="First day (UTC) of its warm-up; ceilings by WARMUP_PLAN."
     )

@@ -1,7 +1,7 @@
 """The addresses of this host, from which mail can leave.
 
 Read from the C library's getifaddrs(3): the `ip` tool is not everywhere, and a look-up of our own host name tells what
-somebody wrote into /etc/hosts.
+somebody wrote into /etc/hosts. What the kernel thinks of an IPv6 address it says in /proc/net/if_inet6 alone.
 """
 
 from __future__ import annotations
@@ -11,11 +11,24 @@ import ctypes.util
 import errno
 import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 IFF_UP = 0x1  # net/if.h
+
+# Flags of an IPv6 address (linux/if_addr.h). Temporary ones (RFC 8981) change by the day, and mail needs a name and a
+# reputation; deprecated ones are on their way out; the others are not, or not yet, ours to use (RFC 4862).
+IFA_F_TEMPORARY = 0x01
+IFA_F_DADFAILED = 0x08
+IFA_F_DEPRECATED = 0x20
+IFA_F_TENTATIVE = 0x40
+UNFIT = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
+IF_INET6 = Path("/proc/net/if_inet6")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NETWORK = Path("/proc/self/ns/net")
 
 
 class AddressKind(StrEnum):
@@ -44,14 +57,38 @@ _IfAddrs._fields_ = [
 
 
 def host_addresses() -> list[str]:
-    """The IPv4 and IPv6 addresses of interfaces that are up, without link-local ones, in the kernel's order.
+    """The addresses of interfaces that are up, without link-local and unfit IPv6 ones, in the kernel's order.
 
     Raises OSError when the kernel does not say.
     """
     if not sys.platform.startswith("linux"):  # sockaddr differs elsewhere; development there uses loopback
         return ["127.0.0.1", "::1"]
     found = dict.fromkeys(_interface_addresses())
-    return [address for address in found if kind_of(address) is not AddressKind.LINK_LOCAL]
+    unfit = unfit_addresses(IF_INET6.read_text()) if IF_INET6.exists() else frozenset()
+    return [address for address in found if kind_of(address) is not AddressKind.LINK_LOCAL and address not in unfit]
+
+
+def unfit_addresses(if_inet6: str) -> frozenset[str]:
+    """The IPv6 addresses that nothing should be sent from, out of the text of /proc/net/if_inet6.
+
+    A line is the address in hexadecimal, then in hexadecimal too: interface index, prefix length, scope, flags; and the
+    interface's name.
+    """
+    fields = (line.split() for line in if_inet6.splitlines())
+    return frozenset(
+        str(IPv6Address(bytes.fromhex(words[0]))) for words in fields if len(words) == 6 and int(words[4], 16) & UNFIT
+    )
+
+
+def network_identity() -> str:
+    """Which network stack this process sees: processes that share it share its addresses, and no others do.
+
+    The kernel's boot id and the network namespace; two machines and two containers differ, whatever they are called.
+    """
+    try:
+        return f"{BOOT_ID.read_text().strip()} {NETWORK.readlink()}"
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
 def kind_of(address: str) -> AddressKind:

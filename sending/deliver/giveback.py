@@ -34,6 +34,20 @@ def give_back(items: Sequence[GiveBack], now: datetime) -> None:
         _lock([row.recipient_id for row, _ in targets])
         hold_rows([(row, _hold_of(row, item)) for row, item in targets if item.site is not None], now)
         return_rows([_returned(row, item, now) for row, item in targets if item.site is None], now)
+        _move([(row.recipient_id, item.move_to) for row, item in targets if item.move_to is not None])
+
+
+def _move(rows: Sequence[tuple[int, int]]) -> None:
+    """Stick (recipient id, source IP id) rows that were returned to another IP, in the caller's transaction."""
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE sending_waiting w SET lane = -m.ip, source_ip_id = m.ip
+                 FROM unnest(%s::bigint[], %s::bigint[]) AS m(id, ip)
+                WHERE w.recipient_id = m.id AND w.attempt_id IS NULL""",
+            [[recipient_id for recipient_id, _ in rows], [source_ip_id for _, source_ip_id in rows]],
+        )
 
 
 def _hold_of(row: Claimed, item: GiveBack) -> Hold:

@@ -48,13 +48,14 @@ class AttemptOutcome:
 class GiveBack:
     """A job that was claimed and not dialled: its rows go back with their tries restored, due after `wait_seconds`.
 
-    With `site`, they hang on a held site for that long.
+    With `site`, they hang on a held site for that long. With `move_to` another source IP carries them.
     """
 
     job: Job
     wait_seconds: float = 0.0
     site: str | None = None
     reason: str = ""
+    move_to: int | None = None
 
 
 # Decided by us without a conversation, as the rule's name says.

@@ -169,11 +169,12 @@ class Talk:
         if not self._throttle and is_throttle(stage, reply, failure):
             self._throttle = str(reply) if reply is not None else failure.text if failure is not None else "no reply"
 
-    async def _try_endpoints(self, route: Route) -> AttemptOutcome:
+    async def _try_endpoints(self, route: Route) -> AttemptOutcome | GiveBack:
         trouble: ConversationFailed | None = None
-        tried, refused = 0, ""
+        tried, refused, is_elsewhere = 0, "", False
         async for endpoint in self.around.router.endpoints(route):
             if not _same_family(endpoint.address, self.ip.bind_address):
+                is_elsewhere = True
                 continue
             try:
                 demand = await self._demand(route, endpoint)
@@ -191,6 +192,8 @@ class Talk:
             return self._of_transaction(transaction)
         if trouble is not None:
             return self._all_alike(trouble.stage, trouble.reply, trouble.failure)
+        if is_elsewhere and not refused and self.ip.other_family is not None:
+            return GiveBack(self.job, move_to=self.ip.other_family)
         if refused:
             return self._all_alike(Stage.STARTTLS, None, NetworkFailure(FailureKind.TLS, refused))
         text = f"none of the addresses of {', '.join(route.hosts)} can be reached from {self.ip.address}"

@@ -255,3 +255,23 @@ def test_an_unreachable_lock_connection_is_the_callers_to_handle(host: Server, s
     with pytest.raises(psycopg.OperationalError):
         registration.start()
     assert not registration.holds_lock
+
+
+def test_a_sender_whose_servers_name_another_machine_took_serves_nothing(host: Server, registered: Registered) -> None:
+    first = start(host, registered)
+    first.refresh_ips()
+    held = set(first.ips)
+    Server.objects.filter(pk=host.pk).update(identity="another boot net:[2]")
+    assert first.refresh_ips() == held
+    assert first.ips == {}
+
+
+def test_each_ip_knows_one_of_the_other_family_that_carries_the_same_queue(
+    host: Server, registered: Registered
+) -> None:
+    SourceIp.objects.filter(address="192.0.2.3").update(address="2001:db8::3")
+    first = start(host, registered)
+    first.refresh_ips()
+    first.refresh_ips()  # the first time nobody served them yet
+    found = {ip.address: first.ips[ip.other_family].address for ip in first.ips.values() if ip.other_family}
+    assert found == {"192.0.2.1": "2001:db8::3", "2001:db8::3": "192.0.2.1"}

@@ -40,7 +40,7 @@ def _ask(messages: Sequence[bytes], folder: Path) -> list[list[tuple[str, str]]]
         timeout=SECONDS,
         check=True,
     )
-    results = [part for part in answer.stdout.decode("utf-8", "replace").split("### INSHEADER")[1:]]
+    results = answer.stdout.decode("utf-8", "replace").split("### INSHEADER")[1:]
     found = [_CLAUSE.findall(part) for part in results]
     assert len(found) == len(messages), f"{len(found)} answers to {len(messages)} messages"
     return [[(domain, result) for result, domain in clauses] for clauses in found]

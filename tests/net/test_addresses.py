@@ -1,11 +1,21 @@
 """net.addresses and net.tcp on this very host."""
 
 import ipaddress
+import shutil
 import socket
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from relay_project.net.addresses import AddressKind, can_bind, host_addresses, kind_of
+from relay_project.net.addresses import (
+    AddressKind,
+    can_bind,
+    host_addresses,
+    kind_of,
+    network_identity,
+    unfit_addresses,
+)
 from relay_project.net.tcp import free_port, port_is_free
 
 
@@ -59,3 +69,49 @@ def test_a_port_is_free_until_somebody_listens() -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert not port_is_free("127.0.0.1", port)
     assert not port_is_free("192.0.2.7", port)
+
+
+def test_temporary_deprecated_and_unfinished_ipv6_addresses_are_told_apart() -> None:
+    text = """\
+fe8000000000000000fc00fffe000001 04 40 20 80     eth0
+20010db8000000000000000000000001 04 40 00 80     eth0
+20010db8000000000000000000000002 04 40 00 01     eth0
+20010db8000000000000000000000003 04 40 00 20     eth0
+20010db8000000000000000000000004 04 40 00 40     eth0
+20010db8000000000000000000000005 04 40 00 08     eth0
+20010db8000000000000000000000006 04 40 00 00     eth0
+nonsense
+"""
+    assert unfit_addresses(text) == {f"2001:db8::{number}" for number in (2, 3, 4, 5)}
+    assert unfit_addresses("") == frozenset()
+
+
+@pytest.fixture
+def add() -> Iterator[Callable[..., None]]:
+    """Adds addresses to the loopback interface, where that is allowed, and takes them away."""
+    ip, added = shutil.which("ip"), []
+
+    def one(address: str, *options: str) -> None:
+        if ip is None or subprocess.run([ip, "addr", "add", address, "dev", "lo", *options], check=False).returncode:
+            pytest.skip("addresses may not be added here")
+        added.append(address)
+
+    yield one
+    for address in added:
+        subprocess.run([str(ip), "addr", "del", address, "dev", "lo"], check=False)
+
+
+def test_addresses_that_come_are_seen_and_deprecated_ones_are_not(add: Callable[..., None]) -> None:
+    add("2001:db8:77::1/128", "nodad")
+    add("2001:db8:77::2/128", "nodad", "preferred_lft", "0")
+    add("192.0.2.77/32")
+    found = host_addresses()
+    assert {"2001:db8:77::1", "192.0.2.77"} <= set(found)
+    assert "2001:db8:77::2" not in found
+    assert can_bind("2001:db8:77::1")
+
+
+def test_what_shares_a_network_stack_has_one_identity() -> None:
+    assert network_identity() == network_identity()
+    assert len(network_identity()) <= 128
+    assert "net:[" in network_identity()

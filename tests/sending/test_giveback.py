@@ -310,3 +310,14 @@ def test_dead_senders_are_forgotten_when_they_hold_nothing(scene: Scene, old_dat
     assert forget_senders(timezone.now()) == 0, "something is still in flight in its name"
     sweep(timezone.now())
     assert forget_senders(timezone.now()) == 1
+
+
+def test_a_job_that_another_source_ip_must_carry_sticks_to_that_one(scene: Scene) -> None:
+    """The receiver has no address of our family; the try is given back."""
+    accepted = scene.send("ann@one.example", "bob@one.example")
+    job = scene.job()
+    give_back([GiveBack(job, move_to=4711)], timezone.now())
+    rows = scene.waiting(accepted)
+    assert {(row.lane, row.source_ip_id, row.tries, row.phase) for row in rows} == {(-4711, 4711, 0, Phase.DUE)}
+    assert scene.claim() == []
+    check_ledger()

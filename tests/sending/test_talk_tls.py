@@ -101,7 +101,9 @@ class World:
     def book(self) -> PolicyBook:
         return self.around.ladder.book
 
-    async def send(self, domain: str = "bank.test", source: str = "127.0.0.1") -> AttemptOutcome | GiveBack:
+    async def send(
+        self, domain: str = "bank.test", source: str = "127.0.0.1", other: int | None = None
+    ) -> AttemptOutcome | GiveBack:
         self.book.overrides = {k: policy_book.TlsRequirement(v) for k, v in self.overrides.items()}
         for name, policy in self.policies.items():
             self.book._found[name] = (time.monotonic() + 60, policy)
@@ -109,7 +111,7 @@ class World:
         row = Claimed(self.numbers, 1, 1, 1, domain, self.numbers, 1, 100, 1, 0, NOW, 0, 1)
         target = Target(row, f"ann@{domain}", is_suppressed=False)
         job = Job(self.numbers, 1, 1, 1, 1, domain, (target,), None, (), "relay.test", None, time.monotonic())
-        return await Talk(job, ServedIp(1, source, source, (1,)), self.around).run()
+        return await Talk(job, ServedIp(1, source, source, (1,), other), self.around).run()
 
     async def outcome(self, domain: str = "bank.test", source: str = "127.0.0.1") -> tuple[str, dict[str, Any], str]:
         """What became of a mail: the verdict, the TLS record and the failure's words."""
@@ -400,3 +402,11 @@ async def test_a_source_without_any_address_of_its_family_defers(world: World) -
     verdict, _, reason = await world.outcome(source="::1")
     assert verdict == "deferred"
     assert reason == f"none of the addresses of {MX} can be reached from ::1"
+
+
+async def test_mail_for_a_receiver_of_the_other_family_moves_to_a_source_of_that_one(world: World) -> None:
+    found = await world.send(source="::1", other=7)
+    assert isinstance(found, GiveBack)
+    assert (found.move_to, found.wait_seconds) == (7, 0.0)
+    assert world.smtp.connections == 0
+    assert isinstance(await world.send(other=7), AttemptOutcome), "one that can reach it keeps it"

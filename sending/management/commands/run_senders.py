@@ -8,10 +8,9 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from ips.models import SourceIp
-from ips.register import register_host
+from ips.register import HostWatch, NameTaken, register_patiently
 from ips.senders import Registration
 from projects.setup import ensure_instance
 from queues.setup import ensure_queues
@@ -41,18 +40,18 @@ class Command(BaseCommand):
             migrate_if_needed()
             ensure_queues()
             ensure_instance()
-            server = register_host(timezone.now())
+            server = register_patiently()
             ips = SourceIp.objects.filter(server=server, is_enabled=True, gone_at=None).count()
             count = 1 if options["child"] else options["processes"] or default_processes(ips)
             if count > 1:
                 self._supervise(count)
             else:
                 self._serve(server.pk, with_probes=not options["child"])
-        except (CannotListen, DatabaseUnavailable) as error:
+        except (CannotListen, DatabaseUnavailable, NameTaken) as error:
             raise CommandError(str(error)) from None
 
     def _serve(self, server_id: int, with_probes: bool) -> None:
-        engine = Engine(Registration(server_id))
+        engine = Engine(Registration(server_id, HostWatch()))
         if not with_probes:
             process.run(engine)
             return
