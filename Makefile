@@ -16,7 +16,7 @@ ARGS ?=
 WITH ?=
 CANDIDATES := $(or $(WITH),python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3)
 
-.PHONY: help setup setup-dev run test lint lock bench bench-full clean
+.PHONY: help setup setup-dev run test lint lock bench bench-full chaos clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +52,9 @@ bench: setup ## the quick benchmarks (under three minutes)
 
 bench-full: setup ## the benchmarks that take longer
 	@exec $(PYTHON) manage.py bench full $(ARGS)
+
+chaos: setup ## kill and starve every process under load, and count the mail (about ten minutes)
+	@exec $(PYTHON) manage.py chaos --results docs/benchmarks/chaos.json $(ARGS)
 
 clean: ## remove .venv and caches (.relay, your data, stays)
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .relay-static

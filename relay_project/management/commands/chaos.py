@@ -1,0 +1,101 @@
+"""`manage.py chaos [TRIAL …]`: hurt the product under load and count what that cost; see docs/performance.md."""
+
+import json
+import sys
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from relay_project.bench.plan import BenchError
+from relay_project.chaos import inside
+from relay_project.chaos.judge import Verdict, judge
+from relay_project.chaos.trials import TRIALS, LeftOut
+from relay_project.supervise import sigterm_as_interrupt
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+COLUMNS = ("accepted", "arrived", "lost", "stuck", "duplicates", "unexplained", "seconds")
+
+
+class Command(BaseCommand):
+    """See the module."""
+
+    help = "Kill, stop and starve the product's processes under load; count lost, stuck and duplicated mail."
+    requires_system_checks: list[str] = []  # noqa: RUF012 - Django's signature; the processes check themselves
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("trials", nargs="*", metavar="TRIAL", help="all by default; `list` names them")
+        parser.add_argument("--messages", type=int, default=2000, help="of each trial (50 to 50,000)")
+        parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+        parser.add_argument("--results", type=Path, help="a file for the figures")
+        parser.add_argument("--inside", nargs="+", help=SUPPRESS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run; exit code 1 when a promise was broken."""
+        if options["inside"]:
+            _run_inside(*options["inside"])
+            return
+        if options["trials"] == ["list"]:
+            for name, trial in TRIALS.items():
+                self.stdout.write(f"{name:22} {trial.says}")
+            return
+        names = options["trials"] or list(TRIALS)
+        for name in names:
+            if name not in TRIALS:
+                raise CommandError(f"TRIAL: {name!r} is none of {', '.join(TRIALS)}.")
+        if not 50 <= options["messages"] <= 50_000:
+            raise CommandError("--messages must be from 50 to 50,000.")
+        try:
+            with sigterm_as_interrupt():
+                self._run(names, options)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    def _run(self, names: list[str], options: dict[str, Any]) -> None:
+        results: dict[str, dict[str, Any]] = {}
+        self.stdout.write(f"{'trial':22} " + " ".join(f"{column:>11}" for column in COLUMNS))
+        for name in names:
+            results[name] = self._run_one(name, options["messages"])
+        record = {"trials": results, "measured_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        if options["results"]:
+            options["results"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if options["json"]:
+            self.stdout.write(json.dumps(record))
+        broken = [name for name, result in results.items() if result.get("is_good") is False]
+        if broken:
+            raise CommandError(f"A promise was broken: {', '.join(broken)}.")
+
+    def _run_one(self, name: str, messages: int) -> dict[str, Any]:
+        try:
+            verdict = judge(TRIALS[name], messages)
+        except LeftOut as error:
+            self.stdout.write(f"{name:22} left out: {error}")
+            return {"left_out": str(error)}
+        except BenchError as error:
+            self.stdout.write(f"{name:22} {error}")
+            return {"error": str(error), "is_good": False}
+        self.stdout.write(_line(name, verdict))
+        self.stdout.flush()
+        return verdict.as_record()
+
+
+def _line(name: str, verdict: Verdict) -> str:
+    record = verdict.as_record()
+    figures = " ".join(f"{record[column]:>11,}" for column in COLUMNS)
+    return f"{name:22} {figures}" + ("" if verdict.is_good else "  BROKEN")
+
+
+def _run_inside(name: str, *words: str) -> None:
+    commands: dict[str, Callable[[], None]] = {
+        "prepare": inside.prepare,
+        "load": lambda: inside.load(int(words[0]), int(words[1]), int(words[2]), float(words[3])),
+        "hurry": lambda: inside.hurry(float(words[0])),
+        "report": inside.report,
+    }
+    settings.DEBUG = False
+    commands[name]()
