@@ -6,8 +6,11 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import audit
@@ -19,6 +22,7 @@ from relay_project.mail.classify import RULES, Cause, Rule, classify, is_throttl
 from relay_project.mail.reply import MalformedReply, Reply, Stage, parse_reply
 from relay_project.web.staff import MAX_REASON, Confirmation, Facts, Link, column, confirmed
 
+MAX_SAID = 70  # characters of a reply in the list
 MAX_TRIED = 2000  # characters of a reply that somebody tries
 
 
@@ -63,7 +67,8 @@ class Standing(admin.SimpleListFilter):
 class IncidentAdmin(Facts):
     """What receivers say of our addresses."""
 
-    computed = ("standing", "what_to_do", "rule_source")
+    computed = ("standing", "what_to_do", "why", "met_by")
+    secret = ("rule", "last_send_id")  # shown as links
     links = (Link("last_project", Project), Link("acknowledged_by", User))
     list_display = (
         "cause",
@@ -72,8 +77,7 @@ class IncidentAdmin(Facts):
         "standing",
         "attempt_count",
         "last_seen_at",
-        "opened_at",
-        "last_reply",
+        "said",
     )
     list_display_links = ("cause", "site")
     list_filter = (Standing, "cause", "source_ip")
@@ -93,10 +97,23 @@ class IncidentAdmin(Facts):
         """By its cause."""
         return incidents.ADVICE[Cause(incident.cause)]
 
-    @column("why this rule")
-    def rule_source(self, incident: Incident) -> str:
-        """Where the rule is written."""
-        return source_of(incident.rule) or "This version has no such rule."
+    @column("last reply")
+    def said(self, incident: Incident) -> str:
+        """As much of it as a list has room for."""
+        return Truncator(incident.last_reply).chars(MAX_SAID)
+
+    @column("rule")
+    def why(self, incident: Incident) -> SafeString:
+        """What decided last, and where that is written."""
+        source = source_of(incident.rule) or "This version has no such row."
+        url = reverse("admin:bounce_rules_changelist")
+        return format_html('<a href="{}#{}">{}</a>: {}', url, incident.rule, incident.rule, source)
+
+    @column("last send")
+    def met_by(self, incident: Incident) -> SafeString:
+        """By its name alone: sends belong to a floor above."""
+        url = reverse("admin:sending_send_change", args=[incident.last_send_id])
+        return format_html('<a href="{}">{}</a>', url, incident.last_send_id)
 
     @confirmed(
         "Acknowledge",

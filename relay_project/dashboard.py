@@ -10,17 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from ips.health import SILENT_SECONDS
+from ips.models import Incident
 from relay_project import health
 from relay_project.db.ids import id_floor
 from relay_project.db.partitions import partition_name
 
 SAMPLE_ROWS = 200_000  # read in about 30 ms
 DAY = timedelta(hours=24)
+SHOWN = 5  # incidents; the list has them all
 
 Rows = list[tuple[Any, ...]]
 
@@ -93,6 +96,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "outcomes": outcomes_since(now - DAY, now),
         "senders": senders(),
         "held_sites": held_sites(),
+        "incidents": open_incidents(),
         "health": sorted(results, key=lambda result: result.passed),
         "failing": sum(not result.passed for result in results),
     }
@@ -117,6 +121,12 @@ def waiting_by_queue() -> list[QueueFigures] | None:
     if rows is None:
         return None
     return [_figures(row, percent) for row in rows]
+
+
+def open_incidents() -> list[Incident]:
+    """The few that were seen last, those first that nobody has acknowledged."""
+    found = Incident.objects.filter(closed_at=None).select_related("source_ip")
+    return list(found.order_by(F("acknowledged_at").desc(nulls_first=True), "-last_seen_at")[:SHOWN])
 
 
 def _age(span: timedelta) -> str:

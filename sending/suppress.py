@@ -8,6 +8,15 @@ from django.db.backends.utils import CursorWrapper
 from relay_project.mail.address import suppression_key
 from sending.models import SuppressionReason
 
+# The addresses are an InitPlan's result, so PostgreSQL expects few of them. Given two literal arrays of 200 it takes
+# workers for the UNION, and starting those takes a hundred times what the two index scans do.
+_STANDING = """
+WITH k AS MATERIALIZED (SELECT %s::text[] AS emails)
+SELECT email, true FROM sending_suppression WHERE project_id = %s AND email = ANY((SELECT emails FROM k)::text[])
+ UNION ALL
+SELECT email, false FROM sending_softbounce WHERE project_id = %s AND email = ANY((SELECT emails FROM k)::text[])
+"""
+
 MAX_DESCRIPTION = 512  # characters, the column's
 
 
@@ -41,12 +50,7 @@ def standing_among(
     keys = {address: suppression_key(address) for address in addresses}
     if not keys:
         return frozenset(), frozenset()
-    wanted = list(set(keys.values()))
-    cursor.execute(
-        "SELECT email, true FROM sending_suppression WHERE project_id = %s AND email = ANY(%s) "
-        "UNION ALL SELECT email, false FROM sending_softbounce WHERE project_id = %s AND email = ANY(%s)",
-        [project_id, wanted, project_id, wanted],
-    )
+    cursor.execute(_STANDING, [list(set(keys.values())), project_id, project_id])
     found = set(cursor.fetchall())
     if not found:
         return frozenset(), frozenset()

@@ -7,7 +7,7 @@ import pytest
 from django.apps import apps
 from django.urls import reverse
 
-from ips.models import Sender, SourceIp
+from ips.models import Incident, Sender, SourceIp
 from queues.models import Queue
 from sending.models import Attempt
 from tests.browser.conftest import House, Visitor
@@ -28,10 +28,25 @@ def admin_house(house: House) -> House:
     ahead = datetime.now(UTC) + timedelta(hours=1)  # it stays alive for as long as the pictures take
     sender = Sender.objects.create(server=source_ip.server, pid=4711, heartbeat_at=ahead)
     SourceIp.objects.update(served_by=sender)
+    _make_incidents(house, source_ip, datetime.now(UTC))
     return house
 
 
-def page_of(row: Attempt | Queue, page: str = "change") -> str:
+def _make_incidents(house: House, source_ip: SourceIp, now: datetime) -> None:
+    """Young enough to raise no alarm on the first page."""
+    listed = "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.spamhaus.org"
+    for site, cause, rule, reply in (
+        ("mx.example.net", "ip-reputation", "guard-blocklist", listed),
+        ("gmail", "rate", "rate-code", "421 4.7.28 Gmail has detected an unusual rate of unsolicited mail."),
+    ):
+        Incident.objects.create(
+            source_ip=source_ip, site=site, cause=cause, rule=rule, attempt_count=212, last_reply=reply,
+            opened_at=now - timedelta(minutes=40), last_seen_at=now, last_project_id=house.rows.shop.pk,
+            last_send_id=house.rows.send.pk,
+        )  # fmt: skip
+
+
+def page_of(row: Attempt | Queue | Incident, page: str = "change") -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
 
@@ -45,7 +60,9 @@ def every_page(house: House) -> list[str]:
     models = [model for app in APPS for model in apps.get_app_config(app).get_models()]
     lists = [reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in models]
     queue = Queue.objects.earliest("pk")
-    rows = [page_of(telling_attempt(house)), page_of(queue), page_of(queue, "pause")]
+    incident = Incident.objects.earliest("pk")
+    rows = [page_of(telling_attempt(house)), page_of(queue), page_of(queue, "pause"), page_of(incident)]
+    rows += [page_of(incident, "close"), reverse("admin:bounce_rules_changelist") + "?reply=550+5.1.1+no+such+user"]
     send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
     return [reverse("admin:index"), *lists, *rows, send]
 

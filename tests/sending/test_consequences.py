@@ -24,6 +24,7 @@ from sending.deliver.outcome import AttemptOutcome, RecipientOutcome
 from sending.deliver.settle import settle
 from sending.models import AttemptRecipient, SoftBounce, Suppression
 from sending.retention import delete_soft_bounces
+from sending.suppress import standing_among
 from tests.sending.scene import LATER, MISSING, OK, Scene, answered
 
 FULL = Reply(552, "5.2.2", "mailbox full")
@@ -145,6 +146,26 @@ def test_plain_mail_costs_no_statement(scene: Scene) -> None:
     with statements() as queries:
         settle([answered(job, OK)], timezone.now())
     assert len(of_tables(queries, "softbounce", "suppression", "incident")) == 1
+
+
+def test_asking_for_the_standing_of_a_batch_starts_no_workers(scene: Scene) -> None:
+    """With literal arrays the planner made a parallel plan of it: 20 ms a batch instead of 0.1."""
+    addresses = [f"person{number}@one.example" for number in range(200)]
+    with connection.cursor() as cursor:
+        for table, more in (("sending_softbounce", "days"), ("sending_suppression", "reason")):
+            value = "ARRAY[current_date]" if more == "days" else "'bounce'"
+            cursor.execute(
+                f"INSERT INTO {table} (project_id, email, {more}) "
+                f"SELECT %s, 'u' || g || '@b.example', {value} FROM generate_series(1, 20000) g",
+                [scene.project.pk],
+            )
+            cursor.execute(f"ANALYZE {table}")
+        with statements() as queries, connection.cursor() as watched:
+            standing_among(watched, scene.project.pk, addresses)
+        cursor.execute("EXPLAIN " + queries.captured_queries[0]["sql"])
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Gather" not in plan
+    assert plan.count("Index Only Scan") == 2
 
 
 def test_counts_of_one_project_are_not_anothers(scene: Scene) -> None:
