@@ -14,6 +14,9 @@ ID_OCTETS = 7  # ids stay below 2^53
 MAC_OCTETS = 16  # 128 bits of HMAC-SHA256; 30 octets in all, which base32 writes without padding or spare bits
 TOKEN_LENGTH = (2 * ID_OCTETS + MAC_OCTETS) * 8 // 5  # 48 characters, so the local part has 50 of 64 octets
 _PURPOSE = b"relay reverse path 1\0"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6, in lower case
+_PAIRS = tuple(first + second for first in _LETTERS for second in _LETTERS)
+_SHIFTS = tuple(range((2 * ID_OCTETS + MAC_OCTETS) * 8 - 10, -1, -10))
 
 ReversePathKeys = Sequence[bytes]  # the ring: the first key makes tokens, all of them verify
 
@@ -40,8 +43,7 @@ def make_reverse_path(send_id: int, attempt_id: int, domain: str, keys: ReverseP
     Ids are 0 ≤ id < 2^56. Raises OverflowError for ids outside, IndexError for an empty ring.
     """
     ids = send_id.to_bytes(ID_OCTETS, "big") + attempt_id.to_bytes(ID_OCTETS, "big")
-    token = base64.b32encode(ids + _mac(keys[0], ids)).decode("ascii").lower()
-    return f"{PREFIX}{token}@{domain}"
+    return f"{PREFIX}{_encode(ids + _mac(keys[0], ids))}@{domain}"
 
 
 def read_reverse_path(address_or_local: str, keys: ReversePathKeys) -> Token:
@@ -65,6 +67,12 @@ def _decode(address_or_local: str) -> bytes:
         return base64.b32decode(local[len(PREFIX) :].upper().encode("ascii"))
     except ValueError as error:
         raise NotAToken("not a return-path token") from error
+
+
+def _encode(raw: bytes) -> str:
+    """Write the octets of a token in base32, ten bits at a time: base64.b32encode does it in four times as many steps."""
+    number = int.from_bytes(raw, "big")
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def _mac(key: bytes, ids: bytes) -> bytes:

@@ -165,9 +165,7 @@ class Conversation:
 
     def _needs_smtputf8(self) -> bool:
         envelope = self._envelope
-        return envelope.smtputf8 or not (
-            envelope.reverse_path.isascii() and all(address.isascii() for address in envelope.recipients)
-        )
+        return envelope.smtputf8 or not "".join((envelope.reverse_path, *envelope.recipients)).isascii()
 
     # the exchanges
 

@@ -59,17 +59,17 @@ class Job:
     @property
     def tries(self) -> int:
         """The number of this try, from 1."""
-        return max(target.row.tries for target in self.targets)
+        return max([target.row.tries for target in self.targets])
 
     @property
     def priority(self) -> int:
         """Of its most urgent recipient; lower leaves first."""
-        return min(target.row.priority for target in self.targets)
+        return min([target.row.priority for target in self.targets])
 
     @property
     def is_signable(self) -> bool:
         """The From domain's key is there: it goes with the domain when that is deleted."""
-        return self.stored is None or any(s.domain == self.stored.from_domain for s in self.signers)
+        return self.stored is None or self.stored.from_domain in [signer.domain for signer in self.signers]
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from relay_project.net.smtp import SmtpConnection
 from sending.deliver.tls_ladder import Demand
@@ -15,9 +16,8 @@ from sending.deliver.tls_ladder import Demand
 IDLE_SECONDS = 10.0  # an idle connection is a guest: receivers count them
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a connection is between: our address and theirs."""
+class Line(NamedTuple):
+    """What a connection is between: our address and theirs. A named tuple since it is a key, four times for each mail."""
 
     source: str
     address: str

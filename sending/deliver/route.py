@@ -8,6 +8,7 @@ import ipaddress
 import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from relay_project.mail.mx import order_hosts, site_of
 from relay_project.mail.reply import FailureKind, NetworkFailure
@@ -17,6 +18,8 @@ from relay_project.net.dns_answer import NameNotFound, ResolverFailure
 from relay_project.net.resolver import Resolver
 
 ANY_DOMAIN = "*"
+CACHED_SITES = 20_000  # MX sets; to match one against the providers' patterns takes longer than to send a mail
+CACHED_ADDRESSES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Router:
         if answer.null:
             raise Unroutable(NetworkFailure(FailureKind.NULL_MX, f"{domain} accepts no mail (null MX)"))
         hosts = tuple(order_hosts(answer.records, self.rng))
-        return Route(site=site_of(hosts), hosts=hosts, port=self.port, is_authentic=answer.authentic)
+        return Route(site=_site_of(tuple(sorted(hosts))), hosts=hosts, port=self.port, is_authentic=answer.authentic)
 
     async def endpoints(self, route: Route) -> AsyncIterator[Endpoint]:
         """Every address of every host, in order; a host that cannot be looked up is passed over while others remain.
@@ -82,7 +85,7 @@ class Router:
                 trouble = str(error)
                 continue
             for address in addresses:
-                if not (route.is_fixed or self.allow_private or kind_of(address) is AddressKind.PUBLIC):
+                if not (route.is_fixed or self.allow_private or _is_public(address)):
                     trouble = f"{host} is at {address}, which is not an address on the internet"
                     continue
                 found = True
@@ -91,7 +94,24 @@ class Router:
             raise Unroutable(NetworkFailure(FailureKind.DNS, trouble or f"no address for {', '.join(route.hosts)}"))
 
     async def _addresses(self, host: str) -> list[str]:
-        try:
-            return [str(ipaddress.ip_address(host))]
-        except ValueError:
-            return await self.resolver.addresses(host)
+        literal = _literal(host)
+        return [literal] if literal is not None else await self.resolver.addresses(host)
+
+
+@lru_cache(CACHED_SITES)
+def _site_of(hosts: tuple[str, ...]) -> str:
+    return site_of(hosts)
+
+
+@lru_cache(CACHED_ADDRESSES)
+def _is_public(address: str) -> bool:
+    return kind_of(address) is AddressKind.PUBLIC
+
+
+@lru_cache(CACHED_ADDRESSES)
+def _literal(host: str) -> str | None:
+    """The address that stands where a name might; None for a name."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None

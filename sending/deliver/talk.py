@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from ips.senders import ServedIp
@@ -47,6 +48,7 @@ TLS_USED = Counter(
     "Transactions by what decided about TLS and the version used.",
     ["policy", "version"],
 )
+_tls_used = lru_cache(TLS_USED.labels)  # finding a series takes longer than counting in it
 
 POLICY_RETRY_SECONDS = 2.0  # a job whose domain's TLS policy is still being asked for comes back after this
 MAX_ENDPOINTS = 8  # addresses tried in one attempt; a site with more dead ones is tried again by schedule
@@ -229,7 +231,7 @@ class Talk:
             return await self._connect(endpoint, demand, demand.requirement)
         except ConversationFailed as error:
             if error.stage is not Stage.STARTTLS or demand.requirement is not TlsRequirement.OPPORTUNISTIC:
-                TLS_USED.labels(demand.policy.value, "failed").inc()
+                _tls_used(demand.policy.value, "failed").inc()
                 raise
         return await self._connect(endpoint, demand, TlsRequirement.NONE)
 
@@ -262,9 +264,8 @@ class Talk:
             reverse_path=make_reverse_path(
                 self.job.send_id, self.job.attempt_id, self.job.instance_domain, self.around.return_path_keys
             ),
-            recipients=tuple(target.address for target in self.live),
-            # bodies are encoded, so octets above 127 are UTF-8 in a header: RFC 6531 is needed for those as well
-            smtputf8=self.prepared.eight_bit or not all(target.address.isascii() for target in self.live),
+            recipients=tuple([target.address for target in self.live]),
+            smtputf8=self.prepared.eight_bit,  # bodies are encoded, so octets above 127 are UTF-8 in a header (RFC 6531)
             eight_bit=self.prepared.eight_bit,
         )
         self.connection = connection
@@ -285,7 +286,7 @@ class Talk:
     def _tls_record(self, connection: SmtpConnection, demand: Demand) -> dict[str, Any] | None:
         """The TLS session and what asked for it; None for clear text. A policy in testing is named and changes nothing."""
         used = connection.tls
-        TLS_USED.labels(demand.policy.value, used.version if used else "clear").inc()
+        _tls_used(demand.policy.value, used.version if used else "clear").inc()
         if used is None:
             return None
         record = {

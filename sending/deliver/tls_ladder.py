@@ -56,6 +56,8 @@ class Demand:
 
         A certificate was checked for one host by one set of rules, so with that it must be the very same.
         """
+        if former is self:
+            return True
         if self.requirement is TlsRequirement.VERIFIED:
             return (former.requirement, former.host, former.tlsa, former.names) == (
                 self.requirement,
