@@ -63,6 +63,26 @@ def test_a_conversation_comes_back_line_by_line(rows: Seeded, now: datetime) -> 
     assert conversation.lines[-1].said == "250 2.0.0 Ok: queued as 4bXzT2"
     assert not conversation.is_reused
     assert accepted.tls == "TLSv1.3, TLS_AES_256_GCM_SHA384, certificate not checked"
+    assert not accepted.is_clear
+
+
+def test_what_demanded_tls_is_said_and_clear_text_only_where_mail_was_spoken_of(rows: Seeded, now: datetime) -> None:
+    *_, reached = Attempt.objects.filter(send_id=rows.send.pk, domain="example.net").order_by("id")
+    reached.tls = {"version": "TLSv1.3", "cipher": "X", "verified": True, "policy": "dane"}
+    reached.save()
+    assert "TLSv1.3, X, certificate verified, demanded by DANE" in [
+        s.tls for s in read_journey(rows.send, now).attempts
+    ]
+    stories = read_journey(rows.send, now).attempts
+    assert {story.is_clear for story in stories if story.attempt.domain == "university.example"} == {False}
+    assert any(story.is_clear for story in stories if story.attempt.domain == "example.net")
+
+
+def test_a_refusal_of_what_was_only_sent_along_is_not_shown_as_one(rows: Seeded, now: datetime) -> None:
+    lines = [
+        line for story in read_journey(rows.send, now).attempts for talk in story.conversations for line in talk.lines
+    ]
+    assert [(line.stage, line.code, line.tone) for line in lines if line.note] == [("data", 554, "mute")]
 
 
 def test_a_failure_of_the_network_is_nobodys_word(rows: Seeded, now: datetime) -> None:

@@ -135,6 +135,7 @@ def test_attempts_come_newest_first_with_their_conversations(api):
         "resolved_mx_hosts": ["mx.example.test"],
         "responded_mx_host": "mx.example.test",
         "smtp_conversations": first.smtp_conversations,
+        "tls": None,
         "duration_ms": 15,
         "recipients": [
             {
