@@ -4,12 +4,25 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from accounts import audit
 from queues import pause
-from queues.models import Queue
-from relay_project.web.staff import Facts, WithReason, column, confirmed
+from queues.models import Pause, Queue
+from relay_project.web.staff import Facts, Link, WithReason, column, confirmed
+
+ORDERS = ("flush", "reroute", "purge")
+
+
+@admin.register(Pause)
+class PauseAdmin(Facts):
+    """Times in which queues stood still."""
+
+    list_display = ("id", Link("queue", Queue), "began_at", "ended_at", "reason")
+    list_filter = ("queue",)
 
 
 @admin.register(Queue)
@@ -18,12 +31,19 @@ class QueueAdmin(Facts):
 
     list_display = ("id", "name", "is_default", "state", "pause_reason", "created_at")
     list_display_links = ("id", "name")
+    computed = ("orders",)
     actions_detail = ("pause", "resume")
 
     @column("state", label={"running": "success", "paused": "warning"})
     def state(self, queue: Queue) -> str:
         """Whether mail is claimed from it."""
         return "paused" if queue.paused_at else "running"
+
+    @column("its mail")
+    def orders(self, queue: Queue) -> SafeString:
+        """What can be ordered over all that waits in it; by name, as the orders belong to a higher floor."""
+        links = ((reverse(f"admin:sending_operation_{kind}"), queue.pk, kind.title()) for kind in ORDERS)
+        return format_html_join(" · ", '<a href="{}?queue={}">{}</a>', links)
 
     @confirmed(
         "Pause",

@@ -74,6 +74,8 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Ways out",
         (
             ("Queues", "stacks", "queues_queue"),
+            ("Orders", "receipt_long", "sending_operation"),
+            ("Pauses", "pause_circle", "queues_pause"),
             ("Source IPs", "lan", "ips_sourceip"),
             ("Held sites", "front_hand", "ips_heldsite"),
             ("Site limits", "speed", "ips_sitelimit"),
@@ -115,6 +117,7 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Contents", "draft", "sending_content"),
             ("Signatures", "verified", "sending_signature"),
             ("Idempotency keys", "fingerprint", "sending_idempotencyrecord"),
+            ("Measurements", "straighten", "sending_measurement"),
             ("Retention", "auto_delete", "relay_project_retentionrun"),
             ("Forgotten days", "event_busy", "sending_forgottenday"),
         ),

@@ -32,6 +32,9 @@ from sending.models import (
     Suppression,
     Waiting,
 )
+from sending.order_admin import MeasurementAdmin, OperationAdmin
+
+__all__ = ["MeasurementAdmin", "OperationAdmin"]  # registered there
 
 PROJECT = Link("project", Project)
 QUEUE = Link("queue", Queue)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from hashlib import sha256
 from typing import Any, TypeVar, cast
 
 from django import forms
@@ -296,25 +297,40 @@ ListActionBody = Callable[[Any, HttpRequest, dict[str, Any]], str]
 
 
 def asked_above_list(
-    title: str, *, question: str, icon: str, form: type[forms.Form]
+    title: str,
+    *,
+    question: str,
+    icon: str,
+    form: type[forms.Form],
+    danger: bool = False,
+    preview: Callable[[dict[str, Any]], str] | None = None,
 ) -> Callable[[ListActionBody], Any]:
     """Make `(self, request, data) -> sentence` an action of a model's list (`actions_list`) that waits for POST.
 
-    For what makes a row, or is about no single one; otherwise as `confirmed`.
+    For what makes a row, or is about no single one; otherwise as `confirmed`. The form begins with what the address says.
+    With `preview`, what the filled form would do is shown, and asked about, before it is done.
     """
 
     def decorate(body: ListActionBody) -> Any:
         @wraps(body)
         def view(self: Any, request: HttpRequest) -> HttpResponse:
             back = _list_of(self)
-            filled = form(request.POST if request.method == "POST" else None)
+            filled = form(request.POST if request.method == "POST" else None, initial=request.GET.dict())
+            asked = {"title": title, "question": question, "form": filled, "back": back, "danger": danger}
             if request.method == "POST" and filled.is_valid():
-                return _carry_out(self, request, back, lambda: body(self, request, filled.cleaned_data))
-            return _ask(self, request, {"title": title, "question": question, "form": filled, "back": back})
+                if preview is None or request.POST.get("seen") == _digest(filled):
+                    return _carry_out(self, request, back, lambda: body(self, request, filled.cleaned_data))
+                asked |= {"question": preview(filled.cleaned_data), "seen": _digest(filled)}
+            return _ask(self, request, asked)
 
         return action(description=title, icon=icon, url_path=body.__name__.replace("_", "-"))(view)
 
     return decorate
+
+
+def _digest(filled: forms.Form) -> str:
+    """What was filled in: a preview of something else is no consent."""
+    return sha256(repr(sorted((name, str(value)) for name, value in filled.cleaned_data.items())).encode()).hexdigest()
 
 
 def _ask(self: Any, request: HttpRequest, asked: dict[str, Any]) -> HttpResponse:

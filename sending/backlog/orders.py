@@ -18,6 +18,8 @@ from django.db.backends.utils import CursorWrapper
 
 from accounts import audit
 from accounts.models import User
+from ips import sites
+from ips.models import HeldSite, SiteLimit
 from queues.models import Queue
 from relay_project import jobs
 from relay_project.mail.text import clean
@@ -81,6 +83,7 @@ def give(order: Order, by: By, now: datetime) -> Operation:
         _audit(f"queue.{order.kind}_ordered", operation, by)
         if order.kind == OperationKind.FLUSH and wanted.project_id is None and not wanted.domain:
             open_slots(cursor, wanted, now)
+            _end_back_offs(wanted, by, now)
         transaction.on_commit(lambda: jobs.wake(jobs.OPERATIONS, jobs.HOUSEKEEPING), robust=True)
     return operation
 
@@ -224,6 +227,21 @@ def open_slots(cursor: CursorWrapper, wanted: Wanted, now: datetime) -> int:
         {"now": now, "queue": wanted.queue_id, "site": wanted.site},
     )
     return int(cursor.rowcount)
+
+
+def _end_back_offs(wanted: Wanted, by: By, now: datetime) -> None:
+    """What a site asked for by its replies is no reason to wait any more; what was learned of its pace stays."""
+    held = HeldSite.objects.filter(queue_id=wanted.queue_id).values("site")
+    lessons = SiteLimit.objects.filter(site__in=held, back_off_until__gt=now).select_related("source_ip")
+    for lesson in lessons.filter(site=wanted.site) if wanted.site else lessons:
+        sites.flush(
+            lesson.site,
+            source_ip=lesson.source_ip,
+            actor=by.actor,
+            now=now,
+            address=by.address,
+            actor_label=by.label,
+        )
 
 
 def _audit(action: str, operation: Operation, by: By) -> None:

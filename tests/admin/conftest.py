@@ -21,7 +21,7 @@ from ips.models import (
     TlsOverride,
 )
 from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
-from queues.models import Queue
+from queues.models import Pause, Queue
 from relay_project.db.ids import uuid_of
 from relay_project.models import RetentionRun
 from sending.models import (
@@ -30,6 +30,8 @@ from sending.models import (
     Content,
     ForgottenDay,
     IdempotencyRecord,
+    Measurement,
+    Operation,
     Recipient,
     SandboxMessage,
     Send,
@@ -130,6 +132,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             learned_ceiling=120, learned_reply="421 4.7.0 <b>Slow down</b>", learned_at=now, raised_at=now,
             back_off_seconds=60, back_off_until=now + timedelta(minutes=1),
         ),
+        Pause.objects.create(queue=queue, reason="maintenance", began_at=now - timedelta(hours=2), ended_at=now),
+        Operation.objects.create(
+            kind="flush", queue=queue, reason="a test", ordered_by="Sam", until_id=7, done=1200, ended_at=now
+        ),
+        Measurement.objects.create(name="ledger", value={"silent": 0}, measured_at=now, seconds=0.2),
         SendCount.objects.create(source_ip=source_ip, site="", window="day", window_start=now, count=321),
         TlsOverride.objects.create(domain="bank.test", requirement="verified", reason="law", changed_at=now),
         MtaStsPolicy.objects.create(
