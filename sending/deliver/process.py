@@ -5,6 +5,7 @@ the engine lives on and finds by its own look what the worker would have told it
 """
 
 import asyncio
+import gc
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,12 +20,24 @@ log = structlog.get_logger()
 
 WORKER_POLL_SECONDS = 1.0  # for hints whose notification got lost
 WORKER_PAUSE_SECONDS = 2.0
+YOUNG_OBJECTS = 10_000  # a collection looks at these: those of some hundred mails, nearly all of them gone by then
 UNSERVED_PAUSE_SECONDS = 0.05  # before the first IP is served; mail that is accepted then should not wait for a look
 
 
 def run(engine: Engine) -> None:
     """Run a given engine until SIGTERM or SIGINT."""
+    spare_the_collector()
     uvloop.run(_serve(engine))
+
+
+def spare_the_collector() -> None:
+    """Leave out of collections what is loaded by now and stays, and make them rarer: they took 20 µs a mail.
+
+    Nothing on the way of a mail is part of a cycle, so what is done with is freed at once all the same.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
 
 async def _serve(engine: Engine) -> None:
