@@ -19,7 +19,9 @@ REQUIREMENT_COLOURS = {"none": "danger", "opportunistic": "info", "encrypted": "
 class Requirement(Confirmation):
     """How much TLS, and why."""
 
-    requirement = forms.ChoiceField(choices=TlsRequirement.choices, widget=UnfoldAdminSelectWidget())
+    requirement = forms.ChoiceField(
+        choices=TlsRequirement.choices, initial=TlsRequirement.VERIFIED, widget=UnfoldAdminSelectWidget()
+    )
     reason = WithReason.base_fields["reason"]
 
 

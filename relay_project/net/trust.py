@@ -1,4 +1,8 @@
-"""TLS contexts of our clients, each made once: building one reads hundreds of certificates."""
+"""TLS contexts of our clients, each made once: building one reads hundreds of certificates.
+
+Sessions are not resumed. It would save a third of a millisecond of each connection, so some microseconds of each of the
+hundred mails that it carries; and where a server bungles a resumption, opportunistic mail would go out in clear text.
+"""
 
 from __future__ import annotations
 
