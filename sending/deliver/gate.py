@@ -57,10 +57,11 @@ class Gate:
     connections: int = 1
     is_probing: bool = False  # after a pause one message goes, until one went well
     is_slow: bool = False
-    share: int = NO_LIMIT  # recipients that it may hold while it is slow
+    share: int = NO_LIMIT  # recipients that it may hold while it crawls
     inside: dict[int, int] = field(default_factory=dict)  # jobs that entered → their recipients
     used_at: float = 0.0
     is_open: bool = True  # nothing to ask: neither limit nor pause nor slowness
+    _recipients: int = 0  # of them all
     _unpaced: set[int] = field(default_factory=set)  # jobs inside that have not taken their slot of the pace
     _talking: set[int] = field(default_factory=set)  # jobs that hold a connection
     _waiters: list[Waiter] = field(default_factory=list)  # a heap
@@ -125,7 +126,9 @@ class Gate:
         if self.is_probing:
             room = 1 - len(self.inside)
         elif self.is_slow:
-            room = min(self._most - len(self.inside), self.share - sum(self.inside.values()))
+            room = self._most - len(self.inside)
+            if self.crawls:
+                room = min(room, self.share - self._recipients)
         if self.pacers:
             at = _ns(now)
             turns = min(pacer.room(at, at + _ns(HORIZON_SECONDS)) for pacer in self.pacers)
@@ -137,19 +140,28 @@ class Gate:
         """Jobs inside that a slow site keeps busy for the horizon."""
         return self.connections + int(self._rate * HORIZON_SECONDS)
 
+    @property
+    def crawls(self) -> bool:
+        """A slow site whose connections each carry less than a message in the horizon: only then its share counts.
+
+        One whose mail waits because it is busy, or we are, is not kept from its work.
+        """
+        return self.is_slow and self._rate * HORIZON_SECONDS < self.connections
+
     def enter(self, key: int, recipients: int, now: float) -> Refusal | None:
         """Let a job in, or say why not."""
         if not self.is_open and self.room(now) <= 0:
             return self.refusal(now)
         self.used_at = now
         self.inside[key] = recipients
+        self._recipients += recipients
         if self.pacers:
             self._unpaced.add(key)
         return None
 
     def leave(self, key: int, now: float) -> None:
         """A job is through, or goes back: whatever it held is free."""
-        self.inside.pop(key, None)
+        self._recipients -= self.inside.pop(key, 0)
         self._unpaced.discard(key)
         if key in self._talking:
             self._talking.remove(key)
@@ -276,7 +288,8 @@ class Gate:
         self._done = 0
         if any(now - since > SLOW_SECONDS and not waiter.done() for *_, since, waiter in self._waiters):
             self.is_slow, self._quick = True, 0
-            self._turn_away(len(self.inside) - min(self._most, max(self.share, 1)), now)
+            most = min(self._most, max(self.share, 1)) if self.crawls else self._most
+            self._turn_away(len(self.inside) - most, now)
         elif self.is_slow:
             self._quick = self._quick + 1 if len(self.inside) < self.connections else 0
             self.is_slow = self._quick < QUICK_AGAIN

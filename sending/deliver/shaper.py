@@ -198,8 +198,8 @@ class Shaper:
     def tick(self) -> None:
         """Once a second."""
         now, clock = time.monotonic(), datetime.now(UTC)
-        slow = [gate for gate in list(self.gates.values()) if gate.is_slow]
-        share = settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100 // max(1, len(slow))
+        crawling = sum(gate.crawls for gate in list(self.gates.values()))
+        share = settings.IN_FLIGHT_ROWS * settings.SITE_SHARE // 100 // max(1, crawling)
         for key, gate in list(self.gates.items()):
             gate.share = max(share, 1)
             if gate.inside or not gate.is_open:
