@@ -3,6 +3,7 @@
 Append-only is not a promise of this module but a trigger of the database (accounts/migrations/0001_initial.py).
 """
 
+import getpass
 from typing import Any
 
 from django.db.models import Model
@@ -41,6 +42,14 @@ def record(
         address=address or None,
         detail=detail or {},
     )
+
+
+def at_the_machine() -> str:
+    """COMMAND_LINE and the machine's account that runs the command, as far as there is one: an `actor_label`."""
+    try:
+        return f"{COMMAND_LINE} ({getpass.getuser()})"
+    except (KeyError, OSError):  # a container's uid without a name
+        return COMMAND_LINE
 
 
 def address_of(request: HttpRequest) -> str | None:
