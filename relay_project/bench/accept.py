@@ -28,9 +28,9 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     address = settings.WEB_BIND
     with Process(["run_web"], {}, folder) as web:
         _await_web(web)
-        warm = len(run_load(address, token, plan.body_bytes, plan.connections, WARM_SECONDS))
+        warm = len(run_load(address, token, plan.traffic.body_bytes, plan.connections, WARM_SECONDS))
         meter = Meter.start(web, server_pid())
-        seconds = run_load(address, token, plan.body_bytes, plan.connections, plan.seconds)
+        seconds = run_load(address, token, plan.traffic.body_bytes, plan.connections, plan.seconds)
         cost = meter.read()
     missing = warm + len(seconds) - read_ledger().sends
     if missing > 0:

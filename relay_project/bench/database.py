@@ -20,12 +20,13 @@ from relay_project.quickstart.home import Home
 
 @dataclass(frozen=True, slots=True)
 class BenchDatabase:
-    """An empty database; `server_pid` and `folder` are known only of a server of our own."""
+    """A database; `server_pid` and `folder` are known only of a server of our own, `secret` of one that is kept."""
 
     url: str
     description: str
     server_pid: int | None = None
     folder: Path | None = None
+    secret: str = ""
 
 
 def given_url(home: Path) -> str | None:

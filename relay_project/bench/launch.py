@@ -7,23 +7,62 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from relay_project.bench.database import BenchDatabase, bench_database
+from relay_project.bench.kept import DEFAULT_ROOT, HistoryFolder
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.db.child import tethered
 from relay_project.quickstart.ports import LOOPBACK, choose_ports
 
+BUILD = "build_history"  # the scenario that makes the history; not one of those that people name
 INSTANCE_DOMAIN = "relay.test"  # RFC 6761: .test never leaves the machine
 UNSIGNED_DOMAIN = "unsigned.test"  # an instance domain without a key: mail accepted for it has a signature less
 STOP_SECONDS = 60.0  # for the run to stop its children and the sink
 
 
-def run_apart(plan: Plan, manage: Path, database_url: str | None, keep: bool) -> dict[str, Any]:
-    """Run a plan over an empty database; returns its result. Raises BenchError; leaves nothing unless `keep`."""
-    with bench_database(database_url, keep) as database, tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
-        command = [sys.executable, str(manage), "bench", plan.scenario, "--inside", json.dumps(plan.as_record())]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs happen: the program, the database server of others that is to be used, and the history's folder."""
+
+    manage: Path
+    database_url: str | None = None
+    keep: bool = False
+    history_root: Path = DEFAULT_ROOT
+
+
+def run_apart(plan: Plan, place: Place) -> dict[str, Any]:
+    """Run a plan over an empty database, or over the history; returns its result. Raises BenchError.
+
+    Leaves nothing but the history, unless `keep`.
+    """
+    if plan.history:
+        return _run_over_history(plan, place)
+    with bench_database(place.database_url, place.keep) as database:
+        return _run_over(plan, place, database)
+
+
+def _run_over_history(plan: Plan, place: Place) -> dict[str, Any]:
+    if place.database_url:
+        raise BenchError("The history has a server of its own: run this one without DATABASE_URL.")
+    history = HistoryFolder(place.history_root, plan.history, place.manage.parent)
+    with history.locked():
+        if not history.is_made:
+            history.begin()
+            with history.database(building=True) as database:
+                made = _run_over(replace(plan, scenario=BUILD), place, database)
+            history.finish()
+            sys.stderr.write(f"The history is made: {made['bytes'] / 1e9:.1f} GB in {made['seconds']:.0f} seconds.\n")
+        with history.database() as database:
+            return _run_over(plan, place, database)
+
+
+def _run_over(plan: Plan, place: Place, database: BenchDatabase) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
+        Path(folder).chmod(0o711)  # peers change to accounts of their own
+        command = [sys.executable, str(place.manage), "bench", "--inside", json.dumps(plan.as_record())]
         process = subprocess.Popen(  # noqa: S603 - our own command
             tethered(command, sign=signal.SIGTERM),
             env=environment(plan, database, Path(folder)),
@@ -45,7 +84,7 @@ def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, 
         "TMPDIR": str(folder),  # what the processes leave there goes with it
         "DATABASE_URL": database.url,
         "DATABASE_DIRECT_URL": "",
-        "APP_SECRET": secrets.token_urlsafe(32),
+        "APP_SECRET": database.secret or secrets.token_urlsafe(32),
         "INSTANCE_DOMAIN": INSTANCE_DOMAIN if plan.signatures == 2 else UNSIGNED_DOMAIN,
         "SERVER_NAME": "bench",
         "SOURCE_IPS": ",".join(plan.source_ips),

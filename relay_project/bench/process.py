@@ -80,10 +80,11 @@ class Meter:
     server_cpu: float
     own_cpu: float
     machine_cpu: float
+    sink_cpu: float
 
     @classmethod
-    def start(cls, process: Process, server_pid: int | None) -> "Meter":
-        """Read them."""
+    def start(cls, process: Process, server_pid: int | None, sink_cpu: float = 0.0) -> "Meter":
+        """Read them; `sink_cpu` is what the sink has spent so far, in seconds."""
         return cls(
             process,
             server_pid,
@@ -92,31 +93,34 @@ class Meter:
             cpu_seconds(server_pid),
             time.process_time(),
             machine_cpu_seconds(),
+            sink_cpu,
         )
 
-    def read(self) -> "Cost":
+    def read(self, sink_cpu: float = 0.0) -> "Cost":
         """What was spent since."""
         process = cpu_seconds(self.process.pid) - self.process_cpu
         server = cpu_seconds(self.server_pid) - self.server_cpu if self.server_pid is not None else None
         others = machine_cpu_seconds() - self.machine_cpu - process - (server or 0.0)
-        others -= time.process_time() - self.own_cpu
-        return Cost(time.monotonic() - self.began, process, server, others, self.process.peak_bytes())
+        own, sink = time.process_time() - self.own_cpu, sink_cpu - self.sink_cpu
+        seconds = time.monotonic() - self.began
+        return Cost(seconds, process, server, own, others - own - sink, self.process.peak_bytes())
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds of the measured part; `others` is everything else on the machine, with the sink."""
+    """CPU seconds of the measured part; `own` is this process's, which accepts; `others` is no part of the benchmark."""
 
     seconds: float
     process: float
     server: float | None
+    own: float
     others: float
     peak_bytes: int
 
-    def as_record(self, name: str, messages: int, sink_seconds: float = 0.0) -> dict[str, float | None]:
+    def as_record(self, name: str, messages: int) -> dict[str, float | None]:
         """For each message, and how many cores something else had meanwhile (unknown with a server of others)."""
         each = 1e6 / messages
-        busy = None if self.server is None else round(max(self.others - sink_seconds, 0.0) / self.seconds, 2)
+        busy = None if self.server is None else round(max(self.others, 0.0) / self.seconds, 2)
         return {
             f"{name}_cpu_us": round(self.process * each),
             "postgresql_cpu_us": None if self.server is None else round(self.server * each),

@@ -1,22 +1,39 @@
-"""What `make bench` and `make bench-full` run: the name of each result file, and its plan."""
+"""What `make bench` and `make bench-full` run: the title of each result, and how it is measured.
 
-from relay_project.bench.plan import Plan
+A title is the name of the result's file, and the one that goals.py knows it by.
+"""
+
+from relay_project.bench.repeat import Entry
+
+THRICE = 3
+LATENCY_IDLE = {"pace": 2.0, "messages": 100}
+LATENCY_50 = {"pace": 50.0, "messages": 1_500}
+LATENCY_300 = {"pace": 300.0, "messages": 6_000}
+# The slowest of these is what counts, so each must find the backlog: they last about twenty seconds.
+LATENCY_BACKLOG = {"pace": 5.0, "messages": 100, "backlog": 100_000}
 
 QUICK = {
-    "drain": Plan("drain"),
-    "accept": Plan("accept"),
-    "end_to_end": Plan("end_to_end", messages=10_000),
-    "end_to_end-100-a-second": Plan("end_to_end", messages=1_000, pace=100, batch=1),
+    "drain": Entry("drain"),
+    "starttls": Entry("starttls", {"messages": 8_000}),
+    "latency-idle": Entry("latency", {"pace": 2.0, "messages": 30}),
+    "latency-50": Entry("latency", {"pace": 50.0, "messages": 500}),
+    "latency-300": Entry("latency", {"pace": 300.0, "messages": 3_000}),
+    "end_to_end": Entry("end_to_end", {"signatures": 1}),
+    "accept": Entry("accept", {"seconds": 8.0}),
 }
 FULL = {
-    **QUICK,
-    "drain-100000": Plan("drain", messages=100_000),
-    "drain-1-process": Plan("drain", processes=1),
-    "drain-1-signature": Plan("drain", signatures=1),
-    "drain-20-kb": Plan("drain", body_bytes=20_480),
-    "drain-100-kb": Plan("drain", messages=5_000, body_bytes=102_400),
-    "accept-1-connection": Plan("accept", connections=1),
-    "end_to_end-100000": Plan("end_to_end", messages=100_000),
-    "end_to_end-500-a-second": Plan("end_to_end", messages=10_000, pace=500, batch=10),
+    "drain": Entry("drain", repeat=THRICE),
+    "drain-1-signature": Entry("drain", {"signatures": 1}, repeat=THRICE),
+    "drain-100-kb": Entry("drain", {"signatures": 1, "messages": 5_000, "body_bytes": 102_400}, repeat=THRICE),
+    "starttls": Entry("starttls", {"messages": 15_000}, repeat=THRICE),
+    "latency-idle": Entry("latency", LATENCY_IDLE),
+    "latency-50": Entry("latency", LATENCY_50),
+    "latency-300": Entry("latency", LATENCY_300),
+    "latency-backlog": Entry("latency", LATENCY_BACKLOG),
+    "tarpit": Entry("tarpit", {"messages": 15_000}, repeat=THRICE),
+    "end_to_end": Entry("end_to_end", {"signatures": 1, "messages": 15_000}, repeat=THRICE),
+    "accept": Entry("accept"),
+    "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
+    "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }
 SETS = {"quick": QUICK, "full": FULL}

@@ -1,4 +1,4 @@
-"""What must be there before mail can be sent: queues, source IPs, a project, its domain and keys; and queued mail."""
+"""What must be there before mail can be sent: queues, source IPs, projects, their domains and keys; and queued mail."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from projects.setup import ensure_instance
 from queues.models import Queue
 from queues.setup import ensure_queues
 from relay_project.bench.launch import INSTANCE_DOMAIN
-from relay_project.bench.letters import SENDER_DOMAIN, batches
+from relay_project.bench.letters import batches, sender_domain
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.db.migrate import migrate_if_needed
 from sending.accept.accept import accept_many
@@ -30,14 +30,20 @@ class Ledger:
 
     sends: int
     accepted: int
+    bounced: int
     waiting: int
 
 
 def make_stage() -> Project:
-    """Fill an empty database with everything but mail; returns the project that sends.
+    """Fill an empty database with everything but mail; returns the project that sends."""
+    return make_stages(1)[0]
 
-    Both domains have their keys, as always: unsigned mail does not leave. Whether mail is signed by the instance
-    domain too depends on the one that this process's settings name, which accept() stores with each send (bench.launch).
+
+def make_stages(projects: int) -> list[Project]:
+    """Fill a database with everything but mail, where it is not there yet; returns the projects that send.
+
+    All domains have their keys, as always: unsigned mail does not leave. Whether mail is signed by the instance domain
+    too depends on the one that this process's settings name, which accept() stores with each send (bench.launch).
     """
     migrate_if_needed()
     ensure_queues()
@@ -45,20 +51,26 @@ def make_stage() -> Project:
         ensure_instance()
     register_host(datetime.now(UTC))
     SourceIp.objects.update(queue=Queue.objects.get(name=SendType.TRANSACTIONAL))
-    project = Project.objects.create(name="Benchmark", send_type=SendType.TRANSACTIONAL)
-    domain = Domain.objects.create(project=project, domain=SENDER_DOMAIN, status=DomainStatus.ACTIVE)
-    create_dkim_key(domain, "bench")
-    return project
+    return [_project(number) for number in range(projects)]
 
 
-def fill(project: Project, plan: Plan) -> float:
+def _project(number: int) -> Project:
+    domain = Domain.objects.filter(domain=sender_domain(number)).select_related("project").first()
+    if domain is None:
+        project = Project.objects.create(name=f"Benchmark {number}", send_type=SendType.TRANSACTIONAL)
+        domain = Domain.objects.create(project=project, domain=sender_domain(number), status=DomainStatus.ACTIVE)
+        create_dkim_key(domain, "bench")
+    return domain.project
+
+
+def fill(projects: Sequence[Project], plan: Plan) -> float:
     """Queue all messages; returns how many a second were accepted."""
     spent = 0.0
-    for requests in batches(plan.messages, plan.body_bytes, plan.batch):
+    for project, requests in batches(plan.traffic, plan.batch):
         began = time.perf_counter()
-        take(project, requests)
+        take(projects[project], requests)
         spent += time.perf_counter() - began
-    return plan.messages / spent
+    return plan.traffic.messages / spent
 
 
 def take(project: Project, requests: Sequence[SendRequest]) -> None:
@@ -68,15 +80,27 @@ def take(project: Project, requests: Sequence[SendRequest]) -> None:
             raise BenchError(f"A message was refused: {outcome.message}")
 
 
-def read_ledger() -> Ledger:
-    """Counts of sends, of recipients that the sink accepted, and of rows that still wait."""
+def read_ledger(since: int = 0) -> Ledger:
+    """Counts of sends, of recipients by how they ended, and of rows that wait; of ids from `since` on."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT (SELECT count(*) FROM sending_send),
-                      (SELECT count(*) FROM sending_recipient WHERE status = 'accepted'),
-                      (SELECT count(*) FROM sending_waiting)"""
+            """SELECT (SELECT count(*) FROM sending_send WHERE id >= %(since)s),
+                      (SELECT count(*) FROM sending_recipient WHERE id >= %(since)s AND status = 'accepted'),
+                      (SELECT count(*) FROM sending_recipient WHERE id >= %(since)s AND status IN ('bounced', 'failed')),
+                      (SELECT count(*) FROM sending_waiting)""",
+            {"since": since},
         )
         return Ledger(*cursor.fetchone())
+
+
+def waiting_count(project_id: int | None = None) -> int:
+    """How many recipients wait, of one project or of all."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM sending_waiting WHERE %(project)s::bigint IS NULL OR project_id = %(project)s",
+            {"project": project_id},
+        )
+        return int(cursor.fetchone()[0])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:

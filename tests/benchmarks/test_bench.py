@@ -1,19 +1,22 @@
-"""Each scenario once, tiny: that it runs to its end, says what it should, and leaves nothing behind."""
+"""Each kind of run once, tiny: that it runs to its end, says what it should, and leaves nothing behind."""
 
 import json
 import os
 import subprocess
 import sys
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from relay_project.bench.letters import letter
-from relay_project.bench.plan import Plan
+from relay_project.bench.letters import batches, letter
+from relay_project.bench.outgoing import wanted
+from relay_project.bench.plan import Plan, Traffic, make_plan
 from relay_project.bench.receiver import Arrivals
+from relay_project.bench.scenarios import COMPARISONS, SCENARIOS, plan_of, plans_of
 from relay_project.bench.sets import SETS
 from tests import database
 
@@ -22,6 +25,7 @@ MANAGE = ROOT / "manage.py"
 KEYS = {
     *("name", "rate", "percentiles", "body_bytes", "signatures", "processes", "fsync", "sink_cpu_us", "cores"),
     *("versions", "messages", "duplicates", "missing", "rsa_2048_per_second", "synchronous_commit", "measured_at"),
+    *("title", "goals"),
 }
 
 
@@ -49,7 +53,8 @@ def result_of(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert result["missing"] == 0
     assert result["rate"] > 0
     points = result["percentiles"]
-    assert 0 < points["p50"] <= points["p90"] <= points["p99"] <= points["most"]
+    assert 0 < points["p50"] <= points["p90"] <= points["p95"] <= points["p99"] <= points["max"]
+    assert all(goal["met"] == ((goal["value"] <= goal["bound"]) == goal["at_most"]) for goal in result["goals"])
     return dict(result)
 
 
@@ -68,7 +73,7 @@ def bench_databases(url: str) -> list[str]:
 
 @pytest.mark.journey
 def test_drain_makes_its_own_durable_database_and_delivers_each_mail_once() -> None:
-    run = bench("drain", "--json", "--messages", "200")
+    run = bench("drain", "--json", "--messages", "200", "--starttls", "--sites", "3")
     result = result_of(run)
     assert run.stdout.count("\n") == 1
     assert (result["name"], result["messages"], result["duplicates"]) == ("drain", 200, 0)
@@ -76,6 +81,8 @@ def test_drain_makes_its_own_durable_database_and_delivers_each_mail_once() -> N
     assert result["synchronous_commit"] == "on"
     assert result["signatures"] == result["processes"] == 2
     assert result["sink_cpu_us"] > 0
+    assert result["dkim_signatures_seen"] == 2
+    assert (result["starttls"], result["sites"]) == (True, 3)
     assert result["sender_peak_mib"] > 10
     assert result["database"] == "a PostgreSQL of its own"
 
@@ -110,10 +117,27 @@ def test_a_load_that_would_leave_this_machine_is_refused() -> None:
     assert "only loopback addresses" in run.stderr
 
 
-def test_list_names_scenarios_and_sets() -> None:
-    run = bench("list")
+def test_list_names_scenarios_with_their_options_comparisons_and_sets() -> None:
+    run = bench("--list")
     assert run.returncode == 0
-    assert [line.split()[0] for line in run.stdout.splitlines()] == ["drain", "accept", "end_to_end", *SETS]
+    lines = run.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == [*SCENARIOS, *COMPARISONS, *SETS]
+    assert sum("--tarpit-seconds" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("accept", "--recipients", "3"), "accept does not read --recipients"),
+        (("quick", "--messages", "3"), "The set quick has plans of its own"),
+        (("drain", "--history", "4000"), "The history has a server of its own"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    run = bench(*arguments, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    assert run.returncode == 1
+    assert sentence in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_each_message_has_content_of_its_own_and_the_size_asked_for() -> None:
@@ -124,6 +148,25 @@ def test_each_message_has_content_of_its_own_and_the_size_asked_for() -> None:
     assert letter(7, 2048) == letters[7]
 
 
+def test_recipients_of_a_message_share_a_domain_and_have_numbers_of_their_own() -> None:
+    traffic = Traffic(messages=6, recipients=3, domains=4, projects=2, html_share=0.5, attachment_share=0.5)
+    everything = [(project, one) for project, batch in batches(traffic, 2) for one in batch]
+    assert [project for project, _ in everything] == [0, 0, 1, 1, 0, 0]
+    addresses = [recipient.address for _, one in everything for recipient in one.recipients]
+    assert addresses[:4] == ["someone-0@r0.test", "someone-1@r0.test", "someone-2@r0.test", "someone-3@r1.test"]
+    assert len(set(addresses)) == traffic.mails == 18
+    assert (
+        sum(one.body_html is None for _, one in everything) == sum(bool(one.attachments) for _, one in everything) == 3
+    )
+    assert everything[2][1].from_.address == "news@sender1.test"
+
+
+def test_mailboxes_that_bounce_are_known_beforehand() -> None:
+    kind = make_plan("drain", messages=1000)
+    assert wanted(kind) == 1000
+    assert 850 < wanted(make_plan("drain", messages=1000, bounce=0.1)) < 950
+
+
 def test_arrivals_tell_missing_and_doubled_mail() -> None:
     arrivals = Arrivals(array("d", [1.0, 1.5, 2.25, 4.0]), array("q", [0, 2, 2, -1]), cpu_us=1.0)
     assert arrivals.missing(4) == 2
@@ -131,8 +174,27 @@ def test_arrivals_tell_missing_and_doubled_mail() -> None:
     assert arrivals.first_time()[2] == 1.5
     assert arrivals.by_second() == [2, 1, 0, 1]
 
+    assert list(arrivals.of(range(1, 3)).numbers) == [2, 2]
+    assert list(arrivals.first(2).times) == [1.0, 1.5]
 
-def test_a_plan_survives_its_way_to_the_run() -> None:
-    for plans in SETS.values():
-        for plan in plans.values():
-            assert Plan.of(json.loads(json.dumps(plan.as_record()))) == plan
+
+def test_every_plan_of_the_sets_survives_its_way_to_the_run() -> None:
+    for entries in SETS.values():
+        for entry in entries.values():
+            plans = (
+                plans_of(entry.name, entry.options)
+                if entry.name in COMPARISONS
+                else [plan_of(entry.name, entry.options)]
+            )
+            for plan in plans:
+                assert Plan.of(json.loads(json.dumps(plan.as_record()))) == plan
+
+
+def test_the_two_sides_of_a_comparison_differ_in_what_it_is_about() -> None:
+    clear, secured = plans_of("starttls", {"messages": 10})
+    assert (clear.remote.starttls, secured.remote.starttls) == (False, True)
+    assert clear == replace(secured, remote=replace(secured.remote, starttls=False))
+    empty, full = plans_of("history", {})
+    assert (empty.history, full.history, full.waiting) == (0, 10_000_000, 1_000_000)
+    postfix, ours = plans_of("peers", {})
+    assert (postfix.scenario, ours.scenario, ours.signatures) == ("postfix", "end_to_end", 1)

@@ -1,9 +1,10 @@
-"""`manage.py bench NAME [--json]`: one named benchmark, or a set of them; see docs/performance.md."""
+"""`manage.py bench NAME [--json]`: a scenario, a comparison, or a set of them; see docs/performance.md and docs/sizing.md."""
 
 import ipaddress
 import json
+import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +13,75 @@ from django.core.management.base import BaseCommand, CommandError
 
 from relay_project.bench.database import given_url
 from relay_project.bench.inside import run_inside
-from relay_project.bench.launch import run_apart
-from relay_project.bench.plan import SCENARIOS, BenchError, Plan
+from relay_project.bench.kept import DEFAULT_ROOT
+from relay_project.bench.launch import Place
+from relay_project.bench.pages import render
+from relay_project.bench.peers.compare import why_not
+from relay_project.bench.plan import OPTIONS, BenchError
+from relay_project.bench.repeat import Entry, measure
 from relay_project.bench.report import write_details, write_file, write_list, write_table
+from relay_project.bench.scenarios import COMPARISONS, SCENARIOS
 from relay_project.bench.sets import SETS
 from relay_project.supervise import sigterm_as_interrupt
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-DEFAULTS = Plan("drain")
+RECORDED = settings.BASE_DIR / "docs" / "benchmarks"
+WRITING_SETS = {"full"}  # whose results are kept when nobody says where
 
 
 class Command(BaseCommand):
     """See the module."""
 
-    help = "Measure: a named scenario, a set of them (quick, full), or `list`."
+    help = "Measure: a scenario, a comparison or a set (quick, full); `list` names them, `render` writes the pages."
     requires_system_checks: list[str] = []  # noqa: RUF012 - Django's signature; the processes check themselves
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("name", choices=[*SCENARIOS, *SETS, "list"])
+        names = [*SCENARIOS, *COMPARISONS, *SETS, "list", "render"]
+        parser.add_argument("name", choices=names, nargs="?", default="list")
+        parser.add_argument("--list", action="store_true", help="what there is, with the options of each")
         parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
-        parser.add_argument("--messages", type=_count(1, 1_000_000), default=DEFAULTS.messages)
-        parser.add_argument("--body-bytes", type=_count(100, 5_000_000), default=DEFAULTS.body_bytes)
-        parser.add_argument("--signatures", type=int, choices=(1, 2), default=DEFAULTS.signatures, help="RSA-2048")
-        parser.add_argument("--processes", type=_count(1, 16), default=DEFAULTS.processes, help="of the senders")
-        parser.add_argument("--source-ips", type=_loopback, default=DEFAULTS.source_ips, help="127.0.0.2,127.0.0.3")
-        parser.add_argument("--seconds", type=_count(1, 600), default=DEFAULTS.seconds, help="of `accept`")
-        parser.add_argument("--connections", type=_count(1, 64), default=DEFAULTS.connections, help="of `accept`")
-        parser.add_argument("--batch", type=_count(1, 1000), default=DEFAULTS.batch, help="messages accepted at once")
-        parser.add_argument("--pace", type=float, default=DEFAULTS.pace, help="messages a second of `end_to_end`")
+        parser.add_argument("--repeat", type=_count(1, 99), help="so often; a comparison takes turns. Medians count")
+        parser.add_argument("--cores", type=_count(1, 1024), help="use only so many cores of the machine")
         parser.add_argument("--keep", action="store_true", help="leave the database when done")
-        parser.add_argument("--results", type=Path, default=settings.BASE_DIR / "docs" / "benchmarks", help="of sets")
+        parser.add_argument("--results", type=Path, help="a folder for the results as files")
+        parser.add_argument("--history-folder", type=Path, default=DEFAULT_ROOT, help="where the history is kept")
         parser.add_argument("--inside", help=SUPPRESS)
+        _add_plan_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; every refusal is one sentence and exit code 1."""
         name = options["name"]
         if options["inside"]:
             run_inside(options["inside"])
-            return
-        if name == "list":
+        elif options["list"] or name == "list":
             write_list(sys.stdout, SETS.items())
-            return
+        elif name == "render":
+            for page in render(settings.BASE_DIR / "docs"):
+                sys.stdout.write(f"{page}\n")
+        else:
+            self._measure(name, options)
+
+    def _measure(self, name: str, options: dict[str, Any]) -> None:
+        given = {option: options[option] for option in OPTIONS if options.get(option) is not None}
         try:
             with sigterm_as_interrupt():
+                _use_cores(options["cores"])
                 if name in SETS:
+                    _refuse_options(name, given)
                     self._run_set(name, options)
                 else:
-                    self._run_one(name, options)
+                    self._run_one(name, Entry(name, given, options["repeat"] or 1), options)
         except BenchError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
-    def _run_one(self, name: str, options: dict[str, Any]) -> None:
-        result = self._measure(_plan(name, options), options)
+    def _run_one(self, name: str, entry: Entry, options: dict[str, Any]) -> None:
+        say = _say if entry.repeat > 1 or name in COMPARISONS else _keep_quiet
+        result = measure(name, entry, _place(options), say)
+        if options["results"]:
+            write_file(options["results"], name, result)
         if options["json"]:
             sys.stdout.write(json.dumps(result) + "\n")
             return
@@ -74,22 +89,87 @@ class Command(BaseCommand):
         write_details(sys.stdout, result)
 
     def _run_set(self, name: str, options: dict[str, Any]) -> None:
+        folder = options["results"] or (RECORDED if name in WRITING_SETS else None)
         results = {}
-        for member, plan in SETS[name].items():
-            sys.stderr.write(f"{member} …\n")
-            results[member] = self._measure(plan, options)
-            write_file(options["results"], member, results[member])
+        for title, entry in SETS[name].items():
+            if reason := _why_left_out(entry):
+                _say(f"{title} is left out: {reason}")
+                continue
+            asked = Entry(entry.name, entry.options, options["repeat"] or entry.repeat)
+            results[title] = measure(title, asked, _place(options), _say)
+            if folder:
+                write_file(folder, title, results[title])
         write_table(sys.stdout, results)
         if options["json"]:
             sys.stdout.write(json.dumps(results) + "\n")
 
-    def _measure(self, plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
-        return run_apart(plan, settings.BASE_DIR / "manage.py", given_url(settings.RELAY_HOME), options["keep"])
+
+def _add_plan_options(parser: ArgumentParser) -> None:
+    """The options of plans; None is what nobody said, and each scenario has its own default (`--list`)."""
+    add = parser.add_argument
+    add("--messages", type=_count(1, 10_000_000))
+    add("--body-bytes", type=_count(100, 5_000_000))
+    add("--recipients", type=_count(1, 20), help="of each message, all in one domain")
+    add("--projects", type=_count(1, 1000), help="that send in turn")
+    add("--domains", type=_count(1, 10_000), help="of recipients")
+    add("--html-share", type=_share, help="of messages that have HTML beside the text")
+    add("--attachment-share", type=_share, help="of messages that have an attachment")
+    add("--attachment-bytes", type=_count(1, 5_000_000))
+    add("--sites", type=_count(1, 5000), help="addresses on loopback that take the mail")
+    add("--starttls", action=BooleanOptionalAction, help="the sink offers STARTTLS")
+    add("--chunking", action=BooleanOptionalAction, help="the sink offers CHUNKING")
+    add("--defer", type=_share, help="of tries that the sink defers")
+    add("--bounce", type=_share, help="of mailboxes that do not exist")
+    add("--drop", type=_share, help="of tries whose connection is closed at RCPT")
+    add("--cut", type=_share, help="of messages that are taken without a 250 (RFC 1047)")
+    add("--tarpit-mails", type=_count(0, 10_000_000), help="waiting for a site that answers late")
+    add("--tarpit-seconds", type=float, help="before each of its replies")
+    add("--signatures", type=int, choices=(1, 2), help="RSA-2048")
+    add("--processes", type=_count(1, 64), help="of the senders")
+    add("--source-ips", type=_loopback, help="such as 127.0.0.2,127.0.0.3")
+    add("--seconds", type=_count(1, 600), help="of `accept`")
+    add("--connections", type=_count(1, 64), help="of `accept`")
+    add("--batch", type=_count(1, 1000), help="messages accepted at once")
+    add("--pace", type=float, help="messages a second; 0: as fast as it can")
+    add("--backlog", type=_count(0, 10_000_000), help="of another project, waiting")
+    add("--waiting", type=_count(0, 10_000_000), help="mails put into the tables by COPY in place of accepting")
+    add("--history", type=_count(0, 100_000_000), help="finished recipients over 30 daily partitions")
 
 
-def _plan(name: str, options: dict[str, Any]) -> Plan:
-    fields = {field: options[field] for field in DEFAULTS.as_record() if field != "scenario"}
-    return Plan(name, **fields)
+def _place(options: dict[str, Any]) -> Place:
+    url = given_url(settings.RELAY_HOME)
+    return Place(settings.BASE_DIR / "manage.py", url, options["keep"], options["history_folder"].absolute())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _why_left_out(entry: Entry) -> str | None:
+    """What this machine or its configuration cannot do, so that the rest of a set is measured all the same."""
+    if entry.name == "history" and given_url(settings.RELAY_HOME):
+        return "it has a server of its own, and DATABASE_URL names another."
+    return why_not() if entry.name == "peers" else None
+
+
+def _keep_quiet(line: str) -> None:
+    """One run needs no word of what runs."""
+
+
+def _refuse_options(name: str, given: dict[str, Any]) -> None:
+    if given:
+        raise BenchError(f"The set {name} has plans of its own; options belong to single scenarios.")
+
+
+def _use_cores(count: int | None) -> None:
+    """Keep this process and all it starts on the first so many cores."""
+    if count is None:
+        return
+    there = sorted(os.sched_getaffinity(0))
+    if count > len(there):
+        raise BenchError(f"This machine has {len(there)} cores for us, not {count}.")
+    os.sched_setaffinity(0, there[:count])
 
 
 def _count(least: int, most: int) -> Any:
@@ -99,6 +179,16 @@ def _count(least: int, most: int) -> Any:
         return int(text)
 
     return read
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return share
 
 
 def _loopback(text: str) -> tuple[str, ...]:

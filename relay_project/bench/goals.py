@@ -1,0 +1,87 @@
+"""What the product is held to, as data, and whether a result meets it.
+
+Figures that signing bounds were set for two cores that do 2,700 RSA-2048 signatures a second each; elsewhere they are
+held in proportion to what the machine does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RSA_OF_THE_GOALS = 2_700  # signatures a second on one core
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound for one figure (a path into the result) of one result."""
+
+    result: str
+    figure: str
+    bound: float
+    says: str
+    at_most: bool = False
+    scales: bool = False  # with RSA
+
+    def bound_on(self, rsa_per_second: float) -> float:
+        """The bound on a machine."""
+        return round(self.bound * rsa_per_second / RSA_OF_THE_GOALS) if self.scales else self.bound
+
+
+MEMORY = Goal("*", "sender_peak_mib", 300, "resident memory of a sender process", at_most=True)
+GOALS = (
+    Goal("drain", "rate", 1_500, "drain, 2 KB, two signatures, mails/s", scales=True),
+    Goal("drain-1-signature", "rate", 2_000, "drain, 2 KB, one signature, mails/s", scales=True),
+    Goal("drain-100-kb", "rate", 600, "drain, 100 KB, one signature, mails/s", scales=True),
+    Goal("starttls", "ratio", 0.8, "drain with STARTTLS on every connection, against clear text"),
+    Goal("latency-idle", "percentiles.p50", 30, "accept to 250 on an idle system, p50, ms", at_most=True),
+    Goal("latency-idle", "percentiles.p99", 150, "accept to 250 on an idle system, p99, ms", at_most=True),
+    Goal("latency-50", "percentiles.p50", 60, "accept to 250 at 50/s, p50, ms", at_most=True),
+    Goal("latency-50", "percentiles.p99", 250, "accept to 250 at 50/s, p99, ms", at_most=True),
+    Goal("latency-300", "percentiles.p50", 60, "accept to 250 at 300/s, p50, ms", at_most=True),
+    Goal("latency-300", "percentiles.p99", 250, "accept to 250 at 300/s, p99, ms", at_most=True),
+    Goal(
+        "latency-backlog",
+        "percentiles.max",
+        2_000,
+        "accept to 250 beside 100,000 of another project, slowest, ms",
+        True,
+    ),
+    Goal("history", "ratio", 0.9, "drain with 10 M finished and 1 M waiting, against empty tables"),
+    Goal("tarpit", "ratio", 0.9, "drain beside a site that tarpits with 10,000 waiting, against without"),
+    Goal("end_to_end", "rate", 1_300, "end_to_end, 2 KB, one signature, mails/s", scales=True),
+    Goal("peers", "ratio", 4, "end_to_end, one signature, against Postfix with OpenDKIM"),
+)
+
+
+def judge(name: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a result with that name is held to: each goal with its bound on this machine, and whether it is met."""
+    return [
+        _judge(goal, result, value) for goal in goals_of(name) if (value := figure_of(result, goal.figure)) is not None
+    ]
+
+
+def goals_of(name: str) -> Iterable[Goal]:
+    """The goals of a result's name, with the one that all share."""
+    return [*(goal for goal in GOALS if goal.result == name), MEMORY]
+
+
+def figure_of(result: Mapping[str, Any], path: str) -> float | None:
+    """A number inside a result, None where it has none."""
+    found: Any = result
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, int | float) else None
+
+
+def _judge(goal: Goal, result: Mapping[str, Any], value: float) -> dict[str, Any]:
+    bound = goal.bound_on(result["rsa_2048_per_second"])
+    met = value <= bound if goal.at_most else value >= bound
+    return {
+        "figure": goal.figure,
+        "says": goal.says,
+        "goal": goal.bound,
+        "bound": bound,
+        "at_most": goal.at_most,
+        "value": value,
+        "met": met,
+    }
