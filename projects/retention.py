@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.partitions import Day
-from relay_project.retention import Family, delete_in_steps, keep, sweep
+from relay_project.retention import Family, in_steps, keep, sweep
 
 
 def _events_needed(cursor: CursorWrapper, day: Day, now: datetime) -> str:
@@ -19,15 +20,27 @@ def _events_needed(cursor: CursorWrapper, day: Day, now: datetime) -> str:
 
 keep(Family("events", ("projects_event",), lambda: settings.RETENTION_EVENTS_DAYS, _events_needed))
 
-# Positions follow the commits, so they are nearly in the order of the ids: from the oldest on, until a step finds less.
-_POSITIONS = """
-DELETE FROM projects_feedposition WHERE position = ANY(ARRAY(
-  SELECT position FROM projects_feedposition ORDER BY position LIMIT %(rows)s)) AND event_id < %(floor)s
+# Positions follow the commits, so they are nearly in the order of the ids: ranges of them from the oldest on, until one
+# holds nothing that old. By ranges, because to look for the oldest again would step over all that was just deleted.
+_OLDEST = "SELECT min(position) FROM projects_feedposition"
+_DELETE = """
+DELETE FROM projects_feedposition WHERE position >= %s AND position < %s AND event_id < %s
 """
+STEP = 5000  # positions
 
 
 @sweep("feed positions", lambda: settings.RETENTION_EVENTS_DAYS)
 def delete_positions(now: datetime) -> int:
     """Positions of events whose whole day is due, so that no event is without its position."""
-    before = now - timedelta(days=settings.RETENTION_EVENTS_DAYS)
-    return delete_in_steps(_POSITIONS, {"floor": Day.of(before.date()).floor})
+    floor = Day.of((now - timedelta(days=settings.RETENTION_EVENTS_DAYS)).date()).floor
+    with connection.cursor() as cursor:
+        cursor.execute(_OLDEST)
+        oldest = cursor.fetchone()[0]
+
+    def step(number: int) -> int:
+        low = oldest + number * STEP
+        with connection.cursor() as cursor:
+            cursor.execute(_DELETE, [low, low + STEP, floor])
+            return int(cursor.rowcount)
+
+    return 0 if oldest is None else in_steps(step)

@@ -13,7 +13,7 @@ from relay_project.web.staff import Facts, column
 class RetentionRunAdmin(Facts):
     """Runs of retention, one an hour."""
 
-    secret = ("kept_back",)  # shown as sentences
+    secret = ("kept_back", "size_bytes")  # shown in words
     computed = ("state", "freed", "stays")
     list_display = ("started_at", "state", "partitions", "freed", "rows", "days_kept_back")
     list_display_links = ("started_at",)

@@ -16,6 +16,7 @@ def _make_partitions(**_: object) -> None:
 
 class RelayConfig(AppConfig):
     name = "relay_project"
+    verbose_name = "Machinery"
 
     def ready(self) -> None:
         """After every migrate the coming days have their partitions."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import structlog
@@ -278,10 +279,25 @@ def _sweep_rows(now: datetime, tally: _Tally) -> None:
 
 def delete_in_steps(statement: str, values: dict[str, Any], rows: int = 5000) -> int:
     """Run a DELETE with `LIMIT %(rows)s` in it until it finds less, each time in a transaction of its own."""
-    deleted = 0
-    with connection.cursor() as cursor:
-        while True:
+
+    def step(number: int) -> int:
+        with connection.cursor() as cursor:
             cursor.execute(statement, {**values, "rows": rows})
-            deleted += int(cursor.rowcount)
-            if cursor.rowcount < rows:
-                return deleted
+            return int(cursor.rowcount)
+
+    return in_steps(step, enough=rows)
+
+
+def in_steps(step: Callable[[int], int], enough: int = 1) -> int:
+    """Call step(0), step(1), … until one deletes fewer rows than `enough`; returns the sum.
+
+    Between steps it rests for as long as the last one took: mail that leaves meanwhile has half of the machine at least.
+    """
+    deleted = number = 0
+    while True:
+        begun = monotonic()
+        found = step(number)
+        deleted, number = deleted + found, number + 1
+        if found < enough:
+            return deleted
+        sleep(monotonic() - begun)
