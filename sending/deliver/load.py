@@ -3,13 +3,13 @@
 Every statement carries a literal range of ids: the partitions that cannot match are left out when it is planned.
 """
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
@@ -246,8 +246,8 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         mailer=mailer,
         body_html=html,
         body_text=text,
-        headers=json.loads(headers),
-        attachments=json.loads(attachments),
+        headers=orjson.loads(headers),
+        attachments=orjson.loads(attachments),
         attachment_bodies=bodies or [],
         recipients=[(kind, address, name) for _, kind, address, name in people],
     )

@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 
 from projects.events import NewEvent, emit_many
 from relay_project.db.ids import hours_after, id_floor
+from relay_project.mail.classify import Outcome
 from relay_project.mail.text import clean
 from sending.deliver.consequences import draw_consequences
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome, attempt_status, status_of
@@ -38,13 +39,11 @@ class _Line:
 
     attempt: AttemptOutcome
     recipient: RecipientOutcome
+    recipient_id: int
     status: RecipientStatus
+    text: str  # what was said, storable
     next_try: datetime | None
     is_holder: bool
-
-    @property
-    def recipient_id(self) -> int:
-        return self.recipient.target.row.recipient_id
 
 
 def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
@@ -77,9 +76,17 @@ def _lock(cursor: CursorWrapper, recipient_ids: Sequence[int]) -> dict[int, int 
 
 
 def _line(outcome: AttemptOutcome, recipient: RecipientOutcome, holders: dict[int, int | None], now: datetime) -> _Line:
-    next_try = settings.RETRY_SCHEDULE.next_try(recipient.target.row.tries, now)
-    is_holder = holders.get(recipient.target.row.recipient_id) == outcome.job.attempt_id
-    return _Line(outcome, recipient, status_of(recipient, next_try is not None), next_try, is_holder)
+    row, is_deferred = recipient.target.row, recipient.verdict.outcome is Outcome.DEFERRED
+    next_try = settings.RETRY_SCHEDULE.next_try(row.tries, now) if is_deferred else None
+    return _Line(
+        attempt=outcome,
+        recipient=recipient,
+        recipient_id=row.recipient_id,
+        status=status_of(recipient, next_try is not None),
+        text=clean(recipient.text, MAX_TEXT),
+        next_try=next_try,
+        is_holder=holders.get(row.recipient_id) == outcome.job.attempt_id,
+    )
 
 
 def _forget(cursor: CursorWrapper, attempt_ids: Collection[int], now: datetime) -> None:
@@ -154,8 +161,8 @@ def _recipient_row(line: _Line) -> dict[str, Any]:
         "status": line.status.value,
         "code": reply.code if reply else 0,
         "enhanced": reply.enhanced if reply else None,
-        "message": clean(line.recipient.text, MAX_TEXT),
-        "category": verdict.category.value,
+        "message": line.text,
+        "category": str(verdict.category),
         "rule": verdict.rule,
         "suppressing": verdict.suppress and line.status is RecipientStatus.BOUNCED,
     }
@@ -176,12 +183,20 @@ def _write_recipients(cursor: CursorWrapper, lines: Sequence[_Line]) -> set[int]
         return set()
     cursor.execute(
         """UPDATE sending_recipient r SET status = v.status, try_count = greatest(r.try_count, v.tries)
-             FROM unnest(%s::bigint[], %s::text[], %s::smallint[], %s::bool[]) AS v(id, status, tries, holder)
+             FROM jsonb_to_recordset(%s::jsonb) AS v(id bigint, status text, tries smallint, holder bool)
             WHERE r.id = v.id AND r.id BETWEEN %s AND %s
               AND r.status = ANY(CASE WHEN v.holder THEN %s::text[] ELSE %s::text[] END)
         RETURNING r.id""",
         [
-            *_transposed((w.recipient_id, w.status.value, w.recipient.target.row.tries, w.is_holder) for w in lines),
+            _as_json(
+                {
+                    "id": line.recipient_id,
+                    "status": line.status.value,
+                    "tries": line.recipient.target.row.tries,
+                    "holder": line.is_holder,
+                }
+                for line in lines
+            ),
             lines[0].recipient_id,
             lines[-1].recipient_id,
             list(_OPEN),
@@ -223,21 +238,22 @@ def _write_signatures(cursor: CursorWrapper, outcomes: Sequence[AttemptOutcome])
 
 
 def _event(line: _Line) -> NewEvent:
+    job, target, reply, status = line.attempt.job, line.recipient.target, line.recipient.reply, line.status.value
     return NewEvent(
-        project_id=line.attempt.job.project_id,
-        kind=f"send.recipient.{line.status.value}",
+        project_id=job.project_id,
+        kind=f"send.recipient.{status}",
         subject_kind="send",
-        subject_id=line.attempt.job.send_id,
+        subject_id=job.send_id,
         payload={
             "recipient_id": line.recipient_id,
-            "attempt_id": line.attempt.job.attempt_id,
-            "address": line.recipient.target.address,
-            "status": line.status.value,
-            "try_count": line.recipient.target.row.tries,
-            "smtp_code": line.recipient.reply.code if line.recipient.reply else 0,
-            "smtp_enhanced_code": line.recipient.reply.enhanced if line.recipient.reply else None,
-            "smtp_message": clean(line.recipient.text, MAX_TEXT),
-            "category": line.recipient.verdict.category.value,
+            "attempt_id": job.attempt_id,
+            "address": target.address,
+            "status": status,
+            "try_count": target.row.tries,
+            "smtp_code": reply.code if reply else 0,
+            "smtp_enhanced_code": reply.enhanced if reply else None,
+            "smtp_message": line.text,
+            "category": str(line.recipient.verdict.category),
         },
     )
 
