@@ -18,6 +18,7 @@ from relay_project.mail.mx import PROVIDERS, limits_of
 from relay_project.mail.rates import Limits
 from relay_project.web.staff import Confirmation, Facts, Link, WithReason, asked_above_list, column, confirmed
 
+SHORT = 60  # characters of a reply in the list; its page has all of it
 LIMITS = ("connections", "messages_per_connection", "per_second", "per_minute", "per_hour")
 
 
@@ -40,11 +41,15 @@ class WhichSite(Confirmation):
 
     site = forms.CharField(
         max_length=sites.MAX_SITE,
-        widget=UnfoldAdminTextInputWidget(attrs={"list": "sites"}),
+        widget=UnfoldAdminTextInputWidget(),
         help_text="A provider such as google, or MX hosts in order, joined by commas, as held sites and attempts show it.",
     )
     source_ip = forms.ModelChoiceField(
-        SourceIp.objects.all(), required=False, empty_label="Every source IP", widget=UnfoldAdminSelectWidget()
+        SourceIp.objects.all(),
+        label="Source IP",
+        required=False,
+        empty_label="Every source IP",
+        widget=UnfoldAdminSelectWidget(),
     )
 
 
@@ -90,13 +95,14 @@ class SiteLimitAdmin(Facts):
     computed = ("standing", "in_force", "provider_default")
     list_display = (
         "site",
-        Link("source_ip", SourceIp, "address"),
+        "whose",
         "standing",
         "set_by_staff",
         "learned",
-        "learned_reply",
-        "back_off_until",
+        "left_alone_until",
+        "why",
     )
+    list_select_related = ("source_ip",)
     list_filter = (Standing, "source_ip")
     search_fields = ("site",)
     search_help_text = "Site"
@@ -112,6 +118,23 @@ class SiteLimitAdmin(Facts):
             return "left alone"
         return "learned" if row.learned_at else "limited"
 
+    @column("from")
+    def whose(self, row: SiteLimit) -> str:
+        """The source IP that it holds for."""
+        return str(row.source_ip or "every source IP")
+
+    @column("left alone until", ordering="back_off_until")
+    def left_alone_until(self, row: SiteLimit) -> str:
+        """The end of the pause that a reply led to."""
+        is_over = row.back_off_until is None or row.back_off_until <= timezone.now()
+        return "–" if is_over else f"{row.back_off_until:%H:%M:%S}"
+
+    @column("why")
+    def why(self, row: SiteLimit) -> str:
+        """What staff or the site said."""
+        said = row.pause_reason or row.learned_reply
+        return (said if len(said) <= SHORT else f"{said[: SHORT - 1]}…") or "–"
+
     @column("limits of staff")
     def set_by_staff(self, row: SiteLimit) -> str:
         """As words."""
@@ -122,7 +145,7 @@ class SiteLimitAdmin(Facts):
         """As words."""
         return in_words(Limits(row.learned_connections, per_minute=row.learned_per_minute)) or "–"
 
-    @column("in force with everything else")
+    @column("all together, without lessons")
     def in_force(self, row: SiteLimit) -> str:
         """This row over everybody's, over the provider's, over the settings; without what was learned."""
         general = limits_of(row.site).over(Limits(settings.SITE_CONNECTIONS))

@@ -7,7 +7,7 @@ import pytest
 from django.apps import apps
 from django.urls import reverse
 
-from ips.models import Incident, Sender, SourceIp
+from ips.models import Incident, SendCount, Sender, SiteLimit, SourceIp
 from queues.models import Queue
 from sending.models import Attempt
 from tests.browser.conftest import House, Visitor
@@ -29,7 +29,23 @@ def admin_house(house: House) -> House:
     sender = Sender.objects.create(server=source_ip.server, pid=4711, heartbeat_at=ahead)
     SourceIp.objects.update(served_by=sender)
     _make_incidents(house, source_ip, datetime.now(UTC))
+    _teach(source_ip, datetime.now(UTC))
     return house
+
+
+def _teach(source_ip: SourceIp, now: datetime) -> None:
+    """A site that told us to slow down, one that staff limit, one that they paused; and an IP in its third day."""
+    told = "421 4.7.28 Our system has detected an unusual rate of unsolicited mail from this address"
+    SiteLimit.objects.create(
+        source_ip=source_ip, site="google", learned_per_minute=20, learned_connections=2, learned_ceiling=120,
+        learned_reply=told, learned_at=now, raised_at=now, back_off_seconds=3600,
+        back_off_until=now + timedelta(hours=1),
+    )  # fmt: skip
+    SiteLimit.objects.create(site="orange", connections=2, per_minute=60)
+    SiteLimit.objects.create(site="mx1.example.org,mx2.example.org", paused_at=now, pause_reason="They move house")
+    SourceIp.objects.filter(pk=source_ip.pk).update(warmup_started_on=now.date() - timedelta(days=2))
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    SendCount.objects.create(source_ip=source_ip, window="day", window_start=today, count=143)
 
 
 def _make_incidents(house: House, source_ip: SourceIp, now: datetime) -> None:
@@ -46,7 +62,7 @@ def _make_incidents(house: House, source_ip: SourceIp, now: datetime) -> None:
         )  # fmt: skip
 
 
-def page_of(row: Attempt | Queue | Incident, page: str = "change") -> str:
+def page_of(row: Attempt | Queue | Incident | SiteLimit | SourceIp, page: str = "change") -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
 
@@ -63,6 +79,9 @@ def every_page(house: House) -> list[str]:
     incident = Incident.objects.earliest("pk")
     rows = [page_of(telling_attempt(house)), page_of(queue), page_of(queue, "pause"), page_of(incident)]
     rows += [page_of(incident, "close"), reverse("admin:bounce_rules_changelist") + "?reply=550+5.1.1+no+such+user"]
+    learned = SiteLimit.objects.get(site="google")
+    rows += [page_of(learned), page_of(learned, "set_limits"), reverse("admin:ips_sitelimit_limit_site")]
+    rows += [page_of(SourceIp.objects.earliest("pk"))]
     send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
     return [reverse("admin:index"), *lists, *rows, send]
 
@@ -92,7 +111,7 @@ def test_a_queue_is_paused_by_clicking(visitors: Visitors, admin_house: House) -
     visitor = visitors(admin_house.rows.sam)
     queue = Queue.objects.earliest("pk")
     visitor.visit(page_of(queue))
-    visitor.page.get_by_role("link", name="Pause").click()
+    visitor.page.get_by_role("link", name="pause Pause", exact=True).click()
     visitor.page.get_by_label("Reason").fill("Maintenance of the rack")
     visitor.page.get_by_role("button", name="Pause").click()
     visitor.page.get_by_text(f"{queue.name} is paused.").wait_for()
