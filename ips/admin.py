@@ -16,7 +16,7 @@ from ips.health import CONTESTED_SECONDS, SILENT_SECONDS
 from ips.incident_admin import IncidentAdmin
 from ips.models import SendCount, Sender, Server, SourceIp
 from ips.register import is_alive
-from ips.site_admin import HeldSiteAdmin, SendCountAdmin, SiteLimitAdmin
+from ips.site_admin import HeldSiteAdmin, SendCountAdmin, SiteLimitAdmin, SitePauseAdmin
 from ips.tls_admin import MtaStsPolicyAdmin, TlsOverrideAdmin
 from queues.models import Queue
 from relay_project.web.staff import Confirmation, Facts, Link, column, confirmed
@@ -27,6 +27,7 @@ __all__ = [  # registered there
     "MtaStsPolicyAdmin",
     "SendCountAdmin",
     "SiteLimitAdmin",
+    "SitePauseAdmin",
     "TlsOverrideAdmin",
 ]
 

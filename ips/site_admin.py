@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 
 from accounts import audit
 from ips import sites
-from ips.models import HeldSite, SendCount, SiteLimit, SourceIp
+from ips.models import HeldSite, SendCount, SiteLimit, SitePause, SourceIp
 from queues.models import Queue
 from relay_project.mail.mx import PROVIDERS, limits_of
 from relay_project.mail.rates import Limits
@@ -276,6 +276,15 @@ class HeldSiteAdmin(Facts):
         """End the pauses that throttles led to."""
         ended = sites.flush(held.site, **_by(request))
         return f"{held.site} is tried again." if ended else f"{held.site} was not left alone after a reply."
+
+
+@admin.register(SitePause)
+class SitePauseAdmin(Facts):
+    """Times in which sites stood still, once they are over; a pause under way is a site limit."""
+
+    list_display = ("id", "site", Link("source_ip", SourceIp, "address"), "began_at", "ended_at", "reason")
+    search_fields = ("site",)
+    search_help_text = "Site"
 
 
 @admin.register(SendCount)

@@ -4,6 +4,7 @@ The rows are read by the senders within a second or two (sending.deliver.shaper)
 MX hosts (relay_project.mail.mx); with a source IP an order holds for that one, without for all of them.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -14,7 +15,8 @@ from django.db.models import Q, QuerySet
 from accounts import audit
 from accounts.models import User
 from ips.limits import drop_empty
-from ips.models import HeldSite, SiteLimit, SourceIp
+from ips.models import HeldSite, SiteLimit, SitePause, SourceIp
+from queues.pause import Span
 from relay_project.mail.rates import Limits
 from relay_project.mail.text import clean
 
@@ -69,6 +71,9 @@ def resume_site(
         if row is None:
             return False
         _record("site.resumed", row, {"reason": row.pause_reason}, actor, address, actor_label)
+        SitePause.objects.create(
+            site=row.site, source_ip=source_ip, reason=row.pause_reason, began_at=row.paused_at or now, ended_at=now
+        )
         row.paused_at, row.pause_reason, row.changed_at = None, "", now
         row.save()
         _look_again(site, now)
@@ -148,6 +153,14 @@ def flush(
         SiteLimit.objects.filter(pk__in=[row.pk for row in rows]).update(back_off_until=now, changed_at=now)
         _look_again(site, now)
     return len(rows)
+
+
+def pauses_since(moment: datetime) -> dict[tuple[str, int | None], list[Span]]:
+    """The pauses that were over after a moment, by (site, source IP; None: all of them)."""
+    found: dict[tuple[str, int | None], list[Span]] = defaultdict(list)
+    for pause in SitePause.objects.filter(ended_at__gt=moment):
+        found[pause.site, pause.source_ip_id].append((pause.began_at, pause.ended_at))
+    return found
 
 
 def _row_for(site: str, source_ip: SourceIp | None) -> SiteLimit:

@@ -1,5 +1,6 @@
 """Pausing a queue: nothing of it is claimed while it is paused; what is in flight ends as it will."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -10,6 +11,8 @@ from accounts import audit
 from accounts.models import User
 from queues.models import Pause, Queue
 from relay_project.mail.text import clean
+
+Span = tuple[datetime, datetime | None]  # from, until (None: still)
 
 MAX_REASON = 255  # characters, the width of Queue.pause_reason
 
@@ -45,12 +48,15 @@ def resume(
     return bool(resumed)
 
 
-def pauses_since(moment: datetime) -> list[Pause]:
-    """The pauses of all queues that reach past a moment, open ones included."""
-    return list(Pause.objects.filter(Q(ended_at=None) | Q(ended_at__gt=moment)).order_by("began_at"))
+def pauses_since(moment: datetime) -> dict[int, list[Span]]:
+    """The pauses that reach past a moment, open ones included, by queue."""
+    found: dict[int, list[Span]] = defaultdict(list)
+    for pause in Pause.objects.filter(Q(ended_at=None) | Q(ended_at__gt=moment)).order_by("began_at"):
+        found[pause.queue_id].append((pause.began_at, pause.ended_at))
+    return found
 
 
-def paused_for(pauses: Iterable[Pause], began_at: datetime, now: datetime) -> timedelta:
-    """How much of the time since `began_at` was pause; a queue's pauses do not overlap."""
-    spans = (((pause.ended_at or now) - max(pause.began_at, began_at)) for pause in pauses)
+def paused_for(pauses: Iterable[Span], began_at: datetime, now: datetime) -> timedelta:
+    """How much of the time since `began_at` was pause; where pauses overlap, both count."""
+    spans = ((end or now) - max(begin, began_at) for begin, end in pauses)
     return sum((span for span in spans if span > timedelta()), timedelta())

@@ -75,10 +75,11 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Queues", "stacks", "queues_queue"),
             ("Orders", "receipt_long", "sending_operation"),
-            ("Pauses", "pause_circle", "queues_pause"),
+            ("Queue pauses", "pause_circle", "queues_pause"),
             ("Source IPs", "lan", "ips_sourceip"),
             ("Held sites", "front_hand", "ips_heldsite"),
             ("Site limits", "speed", "ips_sitelimit"),
+            ("Site pauses", "pause_circle", "ips_sitepause"),
             ("Volumes", "bar_chart", "ips_sendcount"),
             ("Incidents", "warning", "ips_incident"),
             ("TLS overrides", "lock", "ips_tlsoverride"),

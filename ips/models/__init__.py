@@ -2,7 +2,7 @@
 
 from ips.models.incident import Incident, IncidentCause
 from ips.models.server import Sender, Server
-from ips.models.site import HeldSite, SendCount, SiteLimit
+from ips.models.site import HeldSite, SendCount, SiteLimit, SitePause
 from ips.models.source_ip import SourceIp
 from ips.models.tls import MtaStsPolicy, TlsOverride, TlsRequirement
 
@@ -15,6 +15,7 @@ __all__ = [
     "Sender",
     "Server",
     "SiteLimit",
+    "SitePause",
     "SourceIp",
     "TlsOverride",
     "TlsRequirement",

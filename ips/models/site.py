@@ -79,6 +79,23 @@ class SiteLimit(models.Model):
         return f"{self.site} from {self.source_ip or 'every source IP'}"
 
 
+class SitePause(models.Model):
+    """A time in which a site stood still by order of staff, once it is over: what hung there expires that much later."""
+
+    source_ip = models.ForeignKey(SourceIp, on_delete=models.CASCADE, null=True, blank=True, related_name="site_pauses")
+    site = models.CharField(max_length=253)
+    reason = models.CharField(max_length=255, blank=True)
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-began_at",)
+        indexes = (models.Index(fields=("ended_at",), name="site_pause_end"),)
+
+    def __str__(self) -> str:
+        return f"{self.site} from {self.began_at:%Y-%m-%d %H:%M}"
+
+
 class SendCount(models.Model):
     """Messages that a source IP began in an hour to a site that is limited by the hour, or in a day to all sites.
 

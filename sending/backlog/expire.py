@@ -2,14 +2,14 @@
 
 The retry schedule ends most mail long before. What is left are rows that were never tried often enough: no sender, no
 usable IP, a site that is held again and again. The time in which staff had paused the queue does not count, and nothing
-expires in a paused queue or at a paused site. What is in flight is left alone: its settle decides.
+expires in a paused queue or at a paused site; what hangs at a site has the time of that site's pauses back. What is in
+flight is left alone: its settle decides.
 
 Ids are time-ordered, so whatever can have expired is found by the primary key, the oldest first, a stretch at a time.
 One transaction a stretch, in the order of all others: waiting rows by id, recipients by id. It leaves what a settle
 leaves: an attempt that says why, states, events.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from ips.sites import pauses_since as site_pauses_since
 from projects.events import EventKind, NewEvent, emit_many
-from queues.models import Pause
-from queues.pause import paused_for, pauses_since
+from queues.pause import Span, paused_for, pauses_since
 from relay_project.db.ids import id_floor
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter
@@ -54,11 +54,27 @@ class _Old:
     began_at: datetime
     held_by: str
     site: str
+    held_ip_id: int | None
 
     def text(self, lifetime: timedelta) -> str:
         """Why it is given up."""
         because = f" Last it waited for {self.site}: {self.held_by}." if self.site else ""
         return f"Expired: it has waited for more than {in_words(lifetime)}.{because}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pauses:
+    """Pauses by staff: of queues, and of (site, source IP or None for all)."""
+
+    queues: Mapping[int, Sequence[Span]]
+    sites: Mapping[tuple[str, int | None], Sequence[Span]]
+
+    def of(self, row: _Old, now: datetime) -> timedelta:
+        """How much of a row's time was pause."""
+        spans = [*self.queues.get(row.queue_id, ()), *self.sites.get((row.site, None), ())]
+        if row.held_ip_id is not None:
+            spans += self.sites.get((row.site, row.held_ip_id), ())
+        return paused_for(spans, row.began_at, now)
 
 
 @dataclass(slots=True)
@@ -71,9 +87,7 @@ class Sweep:
         """Give up what has expired, for as long; returns how many recipients."""
         lifetime: timedelta = settings.MAIL_LIFETIME
         deadline, expired = monotonic() + seconds, 0
-        pauses: dict[int, list[Pause]] = defaultdict(list)
-        for pause in pauses_since(now - FAR_BACK):
-            pauses[pause.queue_id].append(pause)
+        pauses = _Pauses(pauses_since(now - FAR_BACK), site_pauses_since(now - FAR_BACK))
         while monotonic() < deadline:
             count, end = _step(self.after_id, pauses, lifetime, now)
             expired += count
@@ -101,7 +115,8 @@ SELECT max(recipient_id) FROM (
 """
 _OLD = """
 SELECT w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.tries, w.source_ip_id,
-       coalesce(w.since, id_time(w.recipient_id)), coalesce(h.reason, ''), coalesce(h.site, '')
+       coalesce(w.since, id_time(w.recipient_id)), coalesce(h.reason, ''), coalesce(h.site, ''),
+       h.source_ip_id
   FROM sending_waiting w LEFT JOIN ips_heldsite h ON h.id = w.held_site_id
  WHERE w.recipient_id > %(after)s AND w.recipient_id <= %(end)s AND w.attempt_id IS NULL
    AND coalesce(w.since, id_time(w.recipient_id)) < %(before)s
@@ -112,9 +127,7 @@ SELECT w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.tries, w
 """
 
 
-def _step(
-    after_id: int, pauses: Mapping[int, Sequence[Pause]], lifetime: timedelta, now: datetime
-) -> tuple[int, int | None]:
+def _step(after_id: int, pauses: _Pauses, lifetime: timedelta, now: datetime) -> tuple[int, int | None]:
     """One stretch; how many expired, and where to go on (None: nothing older is left)."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_END, [after_id, id_floor(now - lifetime), EXAMINED_ROWS])
@@ -123,14 +136,10 @@ def _step(
             return 0, None
         cursor.execute(_OLD, {"after": after_id, "end": end, "before": now - lifetime, "rows": ROWS})
         rows = [_Old(*row) for row in cursor.fetchall()]
-        over = [row for row in rows if row.began_at + lifetime + _paused(pauses, row, now) <= now]
+        over = [row for row in rows if row.began_at + lifetime + pauses.of(row, now) <= now]
         if over:
             _give_up(cursor, over, lifetime)
         return len(over), rows[-1].recipient_id if len(rows) == ROWS else end
-
-
-def _paused(pauses: Mapping[int, Sequence[Pause]], row: _Old, now: datetime) -> timedelta:
-    return paused_for(pauses.get(row.queue_id, ()), row.began_at, now)
 
 
 def _give_up(cursor: CursorWrapper, rows: Sequence[_Old], lifetime: timedelta) -> None:

@@ -17,6 +17,7 @@ from ips.models import (
     Sender,
     Server,
     SiteLimit,
+    SitePause,
     SourceIp,
     TlsOverride,
 )
@@ -137,6 +138,7 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             kind="flush", queue=queue, reason="a test", ordered_by="Sam", until_id=7, done=1200, ended_at=now
         ),
         Measurement.objects.create(name="ledger", value={"silent": 0}, measured_at=now, seconds=0.2),
+        SitePause.objects.create(site="example.net", reason="they asked", began_at=now - timedelta(hours=2), ended_at=now),
         SendCount.objects.create(source_ip=source_ip, site="", window="day", window_start=now, count=321),
         TlsOverride.objects.create(domain="bank.test", requirement="verified", reason="law", changed_at=now),
         MtaStsPolicy.objects.create(

@@ -30,10 +30,10 @@ def test_the_first_reason_stays_and_each_change_is_audited_once(queue: Queue) ->
 
 def test_a_pause_is_remembered_with_both_its_ends(queue: Queue) -> None:
     pause(queue, reason="", actor=None, now=NOW)
-    assert [(p.began_at, p.ended_at) for p in pauses_since(NOW)] == [(NOW, None)]
+    assert pauses_since(NOW) == {queue.pk: [(NOW, None)]}
     resume(queue, actor=None, now=NOW + HOUR)
     pause(queue, reason="again", actor=None, now=NOW + 3 * HOUR)
-    assert [(p.began_at, p.ended_at) for p in pauses_since(NOW + 2 * HOUR)] == [(NOW + 3 * HOUR, None)]
+    assert pauses_since(NOW + 2 * HOUR) == {queue.pk: [(NOW + 3 * HOUR, None)]}
     assert Pause.objects.count() == 2
 
 
@@ -41,7 +41,7 @@ def test_only_the_time_since_a_mail_began_to_wait_is_counted(queue: Queue) -> No
     pause(queue, reason="", actor=None, now=NOW)
     resume(queue, actor=None, now=NOW + 2 * HOUR)
     pause(queue, reason="", actor=None, now=NOW + 5 * HOUR)
-    pauses = pauses_since(NOW)
+    pauses = pauses_since(NOW)[queue.pk]
     assert paused_for(pauses, NOW - HOUR, NOW + 6 * HOUR) == 3 * HOUR
     assert paused_for(pauses, NOW + HOUR, NOW + 6 * HOUR) == 2 * HOUR
     assert paused_for(pauses, NOW + 3 * HOUR, NOW + 4 * HOUR) == timedelta()

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from ips.models import SiteLimit
+from ips.sites import pause_site, resume_site
 from projects.models import Event
 from queues.models import Pause, Queue
 from queues.pause import pause, resume
@@ -95,10 +95,11 @@ def test_time_in_a_paused_queue_does_not_count(scene: Scene) -> None:
 def test_nothing_expires_at_a_site_that_staff_paused(scene: Scene) -> None:
     scene.send("ann@one.example")
     give_back([given_back(scene.job(), wait_seconds=60, site="slow.example", reason="paused")], timezone.now())
-    limit = SiteLimit.objects.create(site="slow.example", paused_at=timezone.now())
+    pause_site("slow.example", reason="they asked", actor=None, now=later(days=1))
     assert run(9) == 0
-    SiteLimit.objects.filter(pk=limit.pk).update(paused_at=None)
-    assert run(9) == 1
+    resume_site("slow.example", actor=None, now=later(days=9))
+    assert run(10.9) == 0, "what hangs there has the time back"
+    assert run(11.1) == 1
 
 
 def test_the_walk_is_bounded_and_goes_on_where_its_time_ended(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
