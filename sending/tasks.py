@@ -14,6 +14,7 @@ from sending.backlog.expire import Sweep
 from sending.backlog.ledger import read_ledger
 from sending.backlog.measure import measure
 from sending.deliver import wakeups
+from sending.deliver.shape_counts import forget_counts
 
 QUEUE_SIZE = Gauge("email_queue_size", "Recipients that wait, by queue.", ["queue_name"])
 OLDEST_DUE = Gauge("relay_queue_oldest_due_seconds", "How long the oldest due mail has stood.", ["queue_name"])
@@ -64,6 +65,7 @@ def keep_up(timestamp: int) -> None:
 def hourly(timestamp: int) -> None:
     """Once an hour: what may be forgotten (what has an age is retention's)."""
     upkeep.forget_senders(timezone.now())
+    forget_counts(timezone.now())
 
 
 @jobs.every("* * * * * */15", "sending.depth")

@@ -24,6 +24,7 @@ LATE_COMMIT = timedelta(
     seconds=1
 )  # an accept's due time is drawn before its commit: rows appear behind the last one taken
 ANY_PRIORITY = 32_767  # as large as the column holds
+PRIORITIES = 3  # rounds of a claim: what is more urgent and turns out to be gone does not keep the rest from going
 URGENT = 0  # transactional mail and notices; what is larger is bulk
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -77,10 +78,13 @@ class Ring:
         From all its lanes or from these, and nothing less urgent than `up_to`.
         """
         self._discover_if_stale(ip)
-        keys = self._next_keys(lanes_of(ip) if lanes is None else lanes, rows, up_to)
-        taken = _claim_rows(keys, self.floors, ip, self.sender_id, rows, now, lease_seconds) if keys else []
-        self._advance(keys, taken)
-        return [row for row, _, _ in taken]
+        for _ in range(PRIORITIES):
+            keys = self._next_keys(lanes_of(ip) if lanes is None else lanes, rows, up_to)
+            taken = _claim_rows(keys, self.floors, ip, self.sender_id, rows, now, lease_seconds) if keys else []
+            self._advance(keys, taken)
+            if taken or not keys:
+                return [row for row, _, _ in taken]
+        return []
 
     def forget(self) -> None:
         """Discover at the next claim: a wake-up says that something is new."""

@@ -381,6 +381,7 @@ def unforeseen(talk: Talk, failure: NetworkFailure, category: Category) -> Attem
         resolved_hosts=talk.route.hosts if talk.route else (),
         conversations=talk.conversations,
         network_error=failure.text,
+        is_dialled=talk.is_dialled,
     )
 
 

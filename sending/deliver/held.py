@@ -19,7 +19,7 @@ from django.db import connection
 
 from ips.senders import ServedIp
 from relay_project.mail.text import clean
-from sending.deliver.claim import REGISTER, Claimed, by_attempt
+from sending.deliver.claim import ANY_PRIORITY, REGISTER, Claimed, by_attempt
 from sending.deliver.gate import Gate
 from sending.deliver.shaper import HeldKey, Shaper
 
@@ -211,8 +211,10 @@ class HeldMail:
         taken: list[Claimed] = []
         late: list[tuple[int, Hold]] = []
         for hanging in found:
-            got = self._take_one(hanging, serving, rows - len(taken), claim, clock)
+            got, is_empty = self._take_one(hanging, serving, rows - len(taken), claim, clock)
             taken += got
+            if is_empty:
+                self.shaper.hanging.discard(hanging.key)  # new mail is behind nothing any more
             if not got and hanging.is_due:
                 late.append((hanging.id, self._next(hanging, serving, clock)))
         postpone(late, now)
@@ -220,15 +222,19 @@ class HeldMail:
 
     def _take_one(
         self, hanging: Hanging, serving: Sequence[ServedIp], rows: int, claim: "_Claim", clock: float
-    ) -> list[Claimed]:
+    ) -> tuple[list[Claimed], bool]:
+        """What our IPs may carry of one held site, and whether nothing is left there."""
         taken: list[Claimed] = []
+        is_empty = False
         if hanging.is_paused:
-            return taken
+            return taken, is_empty
         for ip, gate in self._gates(hanging, serving):
             warm = self.shaper.warm_room(ip.id) if hanging.source_ip_id is None else None
             wanted = min(gate.room(clock), rows - len(taken), rows if warm is None else warm)
-            taken += self._take_turns(hanging.id, ip, wanted, claim)
-        return taken
+            got = self._take_turns(hanging.id, ip, wanted, claim)
+            taken += got
+            is_empty = is_empty or (len(got) < wanted and claim.up_to == ANY_PRIORITY)
+        return taken, is_empty
 
     def _take_turns(self, held_id: int, ip: ServedIp, wanted: int, claim: "_Claim") -> list[Claimed]:
         """From the project after the last one on; then from the first on, and of the next priorities."""
