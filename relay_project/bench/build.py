@@ -33,7 +33,7 @@ def build_history(plan: Plan, folder: Path) -> dict[str, Any]:
     today = datetime.now(UTC).date()
     with connection.cursor() as cursor:
         tables = dict(partitioned_tables(cursor))
-    octets = sum(_copy_day(tables, since, today - timedelta(days=back), plan.history) for back in range(DAYS, 0, -1))
+    octets = sum(copy_day(tables, since, today - timedelta(days=back), plan.history) for back in range(DAYS, 0, -1))
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM (ANALYZE) {', '.join(tables)}")
         cursor.execute(_MARK)
@@ -43,8 +43,8 @@ def build_history(plan: Plan, folder: Path) -> dict[str, Any]:
     return {"name": "build_history", "seconds": round(time.monotonic() - began, 1), "bytes": size, "copied": octets}
 
 
-def _copy_day(tables: Mapping[str, str], since: int, day: date, recipients: int) -> int:
-    """Fill the partitions of one day; returns the octets copied."""
+def copy_day(tables: Mapping[str, str], since: int, day: date, recipients: int) -> int:
+    """Fill the partitions (table → key) of one day from what has ids from `since` on; returns the octets copied."""
     copies = ceil(recipients / DAYS / (SPECIMENS * RECIPIENTS))
     of_day = Day.of(day)
     base = hours_after(of_day.floor, HOURS_OF_MAIL)

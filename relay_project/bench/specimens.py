@@ -72,9 +72,8 @@ def queue_clones(
         copies = Copies(specimens.high, 1, mails // count - 1)
         for table, key in WAITING.items():
             pour(copy_query(reader, table, key, specimens, copies), reader, table)
+    _tidy()
     _await_id(copies.base + (copies.last + 1) * specimens.ids)
-    with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {', '.join(WAITING)}")
 
 
 @contextmanager
@@ -132,6 +131,15 @@ def conninfo() -> str:
     parameters = connection.get_connection_params()
     known = ("host", "port", "dbname", "user", "password")
     return psycopg.conninfo.make_conninfo(**{name: parameters[name] for name in known if parameters.get(name)})
+
+
+def _tidy() -> None:
+    """Have done what the server would do in the background just now, had the mail come in its own time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (ANALYZE) {', '.join(WAITING)}")
+        cursor.execute("SELECT pg_has_role('pg_checkpoint', 'USAGE')")
+        if cursor.fetchone()[0]:
+            cursor.execute("CHECKPOINT")
 
 
 def _await_id(last: int) -> None:

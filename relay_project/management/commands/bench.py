@@ -90,18 +90,25 @@ class Command(BaseCommand):
 
     def _run_set(self, name: str, options: dict[str, Any]) -> None:
         folder = options["results"] or (RECORDED if name in WRITING_SETS else None)
-        results = {}
+        results, failed = {}, []
         for title, entry in SETS[name].items():
             if reason := _why_left_out(entry):
                 _say(f"{title} is left out: {reason}")
                 continue
             asked = Entry(entry.name, entry.options, options["repeat"] or entry.repeat)
-            results[title] = measure(title, asked, _place(options), _say)
+            try:
+                results[title] = measure(title, asked, _place(options), _say)
+            except BenchError as error:  # the others are measured all the same
+                _say(f"{title}: {error}")
+                failed.append(title)
+                continue
             if folder:
                 write_file(folder, title, results[title])
         write_table(sys.stdout, results)
         if options["json"]:
             sys.stdout.write(json.dumps(results) + "\n")
+        if failed:
+            raise BenchError(f"No result for {', '.join(failed)}.")
 
 
 def _add_plan_options(parser: ArgumentParser) -> None:
