@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from accounts import audit
 from accounts.models import User
@@ -183,8 +184,13 @@ def _lessons(site: str, source_ip: SourceIp | None) -> QuerySet[SiteLimit]:
 
 
 def _look_again(site: str, now: datetime) -> None:
-    """What hangs on the site has its slot now; the senders look, and say anew what still holds it."""
-    HeldSite.objects.filter(site=site.strip().lower(), next_slot__gt=now).update(next_slot=now)
+    """What hangs on the site has its slot now; the senders look, and say anew what still holds it.
+
+    Locked in the senders' order (sending.deliver.held).
+    """
+    held = HeldSite.objects.select_for_update(of=("self",)).filter(site=site.strip().lower(), next_slot__gt=now)
+    ids = list(held.order_by("queue_id", Coalesce("source_ip_id", 0), "site").values_list("pk", flat=True))
+    HeldSite.objects.filter(pk__in=ids).update(next_slot=now)
 
 
 def _record(

@@ -20,7 +20,6 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
-from ips.limits import write_learned
 from ips.senders import Registration, ServedIp
 from relay_project.db.keyring import ring
 from relay_project.mail.classify import Category, Outcome, Verdict
@@ -39,7 +38,7 @@ from sending.deliver.prepare import Preparer
 from sending.deliver.room import Room
 from sending.deliver.route import Router
 from sending.deliver.settling import Settler
-from sending.deliver.shaper import Shaper, read_tables
+from sending.deliver.shaper import Shaper, exchange
 from sending.deliver.take import Taker
 from sending.deliver.talk import Surroundings, Talk
 from sending.deliver.tally import count_attempt
@@ -162,7 +161,7 @@ class Engine:
     async def _leave(self) -> None:
         await self.pool.close_idle(older_than=-1)
         try:
-            await self._in_claim_thread(self._write_lessons)
+            await self._in_claim_thread(self._exchange)
             await self._in_claim_thread(self.registration.stop)
         except (DatabaseError, InterfaceError, psycopg.Error):
             log.warning("sender.left_without_database", sender=self.registration.sender_id)
@@ -305,8 +304,7 @@ class Engine:
             raise InterfaceError("the sender's lock is held by somebody else")
         self._draining_ips |= self.registration.refresh_ips()
         self._draining_ips -= set(self.registration.ips)  # taken back before they were let go
-        self._write_lessons()
-        self._read_tables()
+        self._exchange()
         self._lock_lost_at = None
         return []
 
@@ -328,22 +326,16 @@ class Engine:
         self.registration.release(ip_id)
         return []
 
-    def _write_lessons(self) -> None:
-        """In the claim thread: what sites taught us."""
-        if lessons := self.shaper.unsaved():
-            write_learned(lessons)
-            self.shaper.saved(lessons)
-
-    def _read_tables(self) -> None:
-        """In the claim thread: what holds for our IPs; followed in the event loop, before what is claimed next."""
+    def _exchange(self) -> None:
+        """In the claim thread: lessons and limits; followed in the event loop, before what is claimed next."""
         ip_ids = list(self.registration.ips)
-        tables = read_tables(ip_ids, datetime.now(UTC))
+        tables = exchange(self.shaper, ip_ids, datetime.now(UTC))
         self._loop.call_soon_threadsafe(self.shaper.obey, tables, ip_ids)
 
     async def _refresh(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self._in_claim_thread(self.registration.refresh_ips)
-        await self._in_claim_thread(self._read_tables)
+        await self._in_claim_thread(self._exchange)
 
     def _addresses(self) -> list[str]:
         return [ip.address for ip in self.registration.ips.values()]

@@ -190,6 +190,7 @@ class HeldMail:
     shaper: Shaper
     looked_at: float = -1e9
     turns: dict[int, int] = field(default_factory=dict)  # held site → the project that was served last
+    _late: list[tuple[int, Hold]] = field(default_factory=list)
 
     @property
     def is_time(self) -> bool:
@@ -209,16 +210,19 @@ class HeldMail:
         random.shuffle(found)  # no site before the others when there is not room for all
         claim = _Claim(sender_id, now, now + timedelta(seconds=lease_seconds), up_to)
         taken: list[Claimed] = []
-        late: list[tuple[int, Hold]] = []
         for hanging in found:
             got, is_empty = self._take_one(hanging, serving, rows - len(taken), claim, clock)
             taken += got
             if is_empty:
                 self.shaper.hanging.discard(hanging.key)  # new mail is behind nothing any more
-            if not got and hanging.is_due:
-                late.append((hanging.id, self._next(hanging, serving, clock)))
-        postpone(late, now)
+            elif hanging.is_due:
+                self._late.append((hanging.id, self._next(hanging, serving, clock)))
         return taken
+
+    def postpone(self, now: datetime) -> None:
+        """Write the next slots of what hangs on down, after the commit: nobody waits for one lock holding others."""
+        late, self._late = self._late, []
+        postpone(late, now)
 
     def _take_one(
         self, hanging: Hanging, serving: Sequence[ServedIp], rows: int, claim: "_Claim", clock: float
@@ -255,7 +259,7 @@ class HeldMail:
         if hanging.is_paused:
             return Hold(hanging.key, PAUSED_QUEUE_SECONDS, f"{hanging.site}: its queue is paused")
         gates = self._gates(hanging, serving)
-        refusals = [gate.refusal(clock) for _, gate in gates if gate.room(clock) <= 0]
+        refusals = [gate.refusal(clock) for _, gate in gates if not gate.is_open]
         if not refusals:
             is_cold = all(self.shaper.warm_room(ip.id) == 0 for ip, _ in gates) and hanging.source_ip_id is None
             why = "today's warm-up ceiling is reached" if is_cold else "waits for room in a sender"

@@ -57,6 +57,14 @@ def read_tables(ip_ids: Sequence[int], now: datetime) -> Tables:
     )
 
 
+def exchange(shaper: "Shaper", ip_ids: Sequence[int], now: datetime) -> Tables:
+    """Write down what sites taught us, then read what holds, in a database thread."""
+    if lessons := shaper.unsaved():
+        limits.write_learned(lessons)
+        shaper.saved(lessons)
+    return read_tables(ip_ids, now)
+
+
 @dataclass(slots=True)
 class Warmth:
     """An IP in warm-up: messages of today, by the tables when it was taken over and by our own claims since."""
@@ -89,6 +97,7 @@ class Shaper:
     hanging: set[HeldKey] = field(default_factory=set)  # held sites with mail, as of the last look
     warm: dict[int, Warmth] = field(default_factory=dict)
     _rows: Mapping[tuple[int | None, str], SiteRow] = field(default_factory=dict)
+    _has_saved: bool = False  # since the tables were obeyed
     _hours: dict[GateKey, int] = field(default_factory=dict)
     _taken_at: dict[int, float] = field(default_factory=dict)  # source IP → when it was taken over
 
@@ -140,7 +149,7 @@ class Shaper:
     def obey(self, tables: Tables, ip_ids: Collection[int]) -> None:
         """Follow the tables; `ip_ids` are served now."""
         now, clock = time.monotonic(), datetime.now(UTC)
-        self._rows = tables.rows
+        is_new, self._rows = self._has_saved or tables.rows != self._rows, tables.rows
         for ip_id in set(ip_ids) - set(self._taken_at):
             self._taken_at[ip_id] = now
             self._hours |= {key: count for key, count in tables.hours.items() if key[0] == ip_id}
@@ -148,9 +157,11 @@ class Shaper:
             del self._taken_at[ip_id]
             self.warm.pop(ip_id, None)
         self._obey_warmups(tables, clock.date())
-        for (ip_id, site), gate in list(self.gates.items()):
-            gate.obey(self._rules(ip_id, site), now, clock)
-        self._watch()
+        if is_new:
+            for (ip_id, site), gate in list(self.gates.items()):
+                gate.obey(self._rules(ip_id, site), now, clock)
+            self._watch()
+            self._has_saved = False
 
     def _obey_warmups(self, tables: Tables, today: date) -> None:
         """An IP that begins (or was taken over in) its warm-up is counted from the tables, afterwards by ourselves."""
@@ -169,7 +180,8 @@ class Shaper:
         ]
 
     def saved(self, lessons: Iterable[tuple[int, str, Learned | None]]) -> None:
-        """The tables have them now."""
+        """The tables have them now; if the next reading says otherwise, staff were quick."""
+        self._has_saved = True
         for ip_id, site, learned in lessons:
             if (gate := self.gates.get((ip_id, site))) is not None:
                 gate.saved = learned

@@ -61,6 +61,7 @@ class Taker:
         except BaseException:
             self.ring.start_over()
             raise
+        self._held.postpone(now)
         if surplus:
             self.ring.start_over()
         self.diverted = len(diverted)
@@ -75,7 +76,9 @@ class Taker:
             return []
         claimed_at = time.monotonic()
         with transaction.atomic():
-            return self._load(self._claim_held(serving, self._rows(wanted), now, wanted.up_to), claimed_at)
+            jobs = self._load(self._claim_held(serving, self._rows(wanted), now, wanted.up_to), claimed_at)
+        self._held.postpone(now)
+        return jobs
 
     def _rows(self, wanted: Wanted) -> int:
         return max(1, min(wanted.rows, int(wanted.octets / self.usual_bytes)))

@@ -253,7 +253,7 @@ def test_a_paused_queue_keeps_its_mail_until_it_is_resumed(world: World) -> None
     accepted = world.send("ann@paused.example")
     time.sleep(1.5)
     assert world.statuses(accepted) == ["queued"]
-    resume(queue, actor=None)
+    resume(queue, actor=None, now=timezone.now())
     eventually(lambda: world.statuses(accepted) == ["accepted"])
 
 

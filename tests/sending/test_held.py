@@ -36,7 +36,9 @@ def hold(scene: Scene, count: int, site: str = "one", ip: int | None = None, **c
 def take(scene: Scene, shaper: Shaper, rows: int = 400, up_to: int = ANY_PRIORITY, mail: HeldMail | None = None):
     mail = mail or HeldMail(shaper)
     mail.looked_at = -1e9
-    return mail.take([scene.ip], rows, scene.sender.pk, 330, timezone.now(), up_to)
+    taken = mail.take([scene.ip], rows, scene.sender.pk, 330, timezone.now(), up_to)
+    mail.postpone(timezone.now())
+    return taken
 
 
 def shaped(scene: Scene, site: str = "one", **limits: int) -> tuple[Shaper, Gate]:
@@ -55,6 +57,9 @@ def test_as_many_rows_are_taken_as_may_go_now_and_the_rest_hangs_on(scene: Scene
     assert 6 <= len(taken) <= 8
     assert Waiting.objects.filter(phase=Phase.HELD, held_site_id=held.pk).count() == 1000 - len(taken)
     assert [row.recipient_id for row in taken] == list(range(1, len(taken) + 1)), "oldest first"
+    held.refresh_from_db()
+    assert held.next_slot > timezone.now(), "what still hangs always has a slot to come"
+    assert held.reason == "one: 60 a minute from 192.0.2.1"
     row = Waiting.objects.get(pk=1)
     assert (row.phase, row.held_site_id, row.tries, row.sender_id) == (Phase.LATER, None, 1, scene.sender.pk)
 

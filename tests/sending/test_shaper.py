@@ -274,6 +274,7 @@ def test_a_held_site_costs_one_small_query_a_look_and_no_claim(scene: Scene, dja
     def look() -> None:
         mail.looked_at = -1e9
         assert mail.take([scene.ip], 400, scene.sender.pk, 330, now(), ANY_PRIORITY) == []
+        mail.postpone(now())
 
     with django_assert_num_queries(2):  # and once a minute its next slot
         look()
