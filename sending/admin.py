@@ -84,7 +84,7 @@ class SendAdmin(Happened):
                 (
                     link_to(Recipient, row.pk, row.address),
                     row.type,
-                    row.status,
+                    format_html('<span class="relay-whole">{}</span>', row.status),
                     row.try_count,
                     _told_why(reasons[row.pk]),
                 )

@@ -101,25 +101,24 @@ def _wanted(data: dict[str, Any]) -> Wanted:
 
 
 def _preview(what: str, data: dict[str, Any]) -> str:
-    counted = count(_wanted(data))
-    number = f"{counted}"[:1].upper() + f"{counted}"[1:] if counted else "How much fits takes too long to count"
-    return f"{number}. {what} Continue?"
+    counted = count(_wanted(data)) or "how much fits takes too long to count"
+    return f"In “{data['queue']}” {counted}. {what} Continue?"
 
 
 def preview_flush(data: dict[str, Any]) -> str:
     """What a flush would do."""
     scheduled = "Scheduled mail leaves as well." if data["with_scheduled"] else "Scheduled mail keeps its time."
-    return _preview(f"What waits for a time in “{data['queue']}” is due now. {scheduled}", data)
+    return _preview(f"What waits for a time is due now. {scheduled}", data)
 
 
 def preview_reroute(data: dict[str, Any]) -> str:
     """What a reroute would do."""
-    return _preview(f"It moves from “{data['queue']}” to “{data['to']}” and leaves by that queue's source IPs.", data)
+    return _preview(f"All of it moves to “{data['to']}” and leaves by that queue's source IPs.", data)
 
 
 def preview_purge(data: dict[str, Any]) -> str:
     """What a purge would do."""
-    return _preview(f"What waits in “{data['queue']}” is cancelled for good.", data)
+    return _preview("All of it is cancelled for good.", data)
 
 
 @admin.register(Operation)
@@ -130,19 +129,30 @@ class OperationAdmin(Facts):
         "id",
         "kind",
         Link("queue", Queue),
-        Link("target", Queue),
-        Link("project", Project),
-        "domain",
-        "site",
+        "mail",
         "state",
-        "done",
-        "left_in_flight",
+        "progress",
         "ordered_by",
         "ordered_at",
     )
+    links = (Link("target", Queue), Link("project", Project))
     list_filter = ("kind", "queue")
     actions_list = ("flush", "reroute", "purge")
     actions_detail = ("stop",)
+
+    @column("which mail")
+    def mail(self, operation: Operation) -> str:
+        """The filters, and where it goes."""
+        project = getattr(operation, "project_label", None) or operation.project_id
+        filters = (f"of {project}" if project else "", f"to {operation.domain}" if operation.domain else "")
+        words = " ".join(filter(None, (*filters, f"at {operation.site}" if operation.site else ""))) or "all of it"
+        target = getattr(operation, "target_label", None)
+        return f"{words} → {target}" if target else words
+
+    @column("so far")
+    def progress(self, operation: Operation) -> str:
+        """How far it is."""
+        return told(operation)
 
     @column("state", label={"under way": "info", "done": "success", "stopped": "warning"})
     def state(self, operation: Operation) -> str:

@@ -43,6 +43,7 @@ class Operation(models.Model):
     stopped_at = models.DateTimeField(null=True, blank=True, help_text="Staff took the rest of the order back.")
 
     class Meta:
+        verbose_name = "order"
         ordering = ("-id",)
         indexes = (models.Index(fields=("id",), condition=models.Q(ended_at=None), name="operation_open"),)
 

@@ -44,7 +44,7 @@ def test_the_queues_page_leads_to_the_orders_with_its_queue_chosen(staff_client:
 
 def test_a_purge_shows_how_many_before_it_is_done(staff_client: Client, sam: User, world: World) -> None:
     question, told = carry_out(staff_client, "purge", queue=world[Queue].pk, reason="wrong link")
-    assert question.startswith("1 recipient waits. What waits in “transactional” is cancelled for good.")
+    assert question == "In “transactional” 1 recipient waits. All of it is cancelled for good. Continue?"
     assert told == "Purge of transactional: 1 recipient done."
     assert Recipient.objects.get(pk=world[Recipient].pk).status == "cancelled"
     operation = Operation.objects.get(reason="wrong link")
@@ -70,7 +70,7 @@ def test_a_flush_and_a_reroute(staff_client: Client, world: World) -> None:
     assert "Scheduled mail keeps its time." in question
     assert told == "Flush of transactional: 1 recipient done."
     question, told = carry_out(staff_client, "reroute", queue=world[Queue].pk, to=other.pk, reason="other")
-    assert "moves from “transactional” to “distributional”" in question
+    assert "All of it moves to “distributional”" in question
     assert told == "Reroute of transactional: 1 recipient done."
     assert Waiting.objects.get().queue_id == other.pk
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from ips.models import Incident, SendCount, Sender, SiteLimit, SourceIp
 from queues.models import Queue
-from sending.models import Attempt
+from sending.models import Attempt, Waiting
 from tests.browser.conftest import House, Visitor
 from tests.browser.test_screenshots import PHONE, Shot, take
 
@@ -82,6 +82,11 @@ def every_page(house: House) -> list[str]:
     learned = SiteLimit.objects.get(site="google")
     rows += [page_of(learned), page_of(learned, "set_limits"), reverse("admin:ips_sitelimit_limit_site")]
     rows += [page_of(SourceIp.objects.earliest("pk"))]
+    rows += [reverse(f"admin:sending_operation_{kind}") for kind in ("flush", "reroute", "purge")]
+    waiting = Waiting.objects.filter(send_id=house.rows.send.pk).first()
+    assert waiting is not None
+    rows += [reverse("admin:sending_waiting_change", args=[waiting.pk])]
+    rows += [reverse("admin:sending_recipient_change", args=[waiting.pk])]
     send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
     return [reverse("admin:index"), *lists, *rows, send]
 
@@ -120,6 +125,22 @@ def test_a_queue_is_paused_by_clicking(visitors: Visitors, admin_house: House) -
     visitor.page.get_by_text(f"{queue.name} runs again.").wait_for()
     queue.refresh_from_db()
     assert queue.paused_at is None
+    assert visitor.complaints == []
+
+
+def test_a_flush_is_previewed_and_done_by_clicking(visitors: Visitors, admin_house: House) -> None:
+    """On a phone, as at night; the queue's page leads there."""
+    visitor = visitors(admin_house.rows.sam, 390)
+    queue = Queue.objects.earliest("pk")
+    visitor.visit(page_of(queue))
+    visitor.page.get_by_role("link", name="Flush").click()
+    assert visitor.page.get_by_label("Queue").input_value() == str(queue.pk)
+    visitor.page.get_by_label("Domain").fill("university.example")
+    visitor.page.get_by_label("Reason").fill("The university is back")
+    visitor.page.get_by_role("button", name="Flush").click()
+    visitor.page.get_by_text(f"In “{queue.name}” 1 recipient waits. What waits for a time").wait_for()
+    visitor.page.get_by_role("button", name="Flush").click()
+    visitor.page.get_by_text(f"Flush of {queue.name}: 1 recipient done.").wait_for()
     assert visitor.complaints == []
 
 
