@@ -13,6 +13,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 
 from relay_project.mail.rates import NANOSECONDS, Learned, Limits, Pacer, learn, next_slot, take_slot, went_well
+from sending.deliver.pool import Line
 
 HORIZON_SECONDS = 2.0  # mail is taken on whose turn comes within this; a sender at rest looks once a second
 SLOW_SECONDS = 1.0  # a site whose mail waits this long for a connection is a slow one
@@ -60,6 +61,7 @@ class Gate:
     share: int = NO_LIMIT  # recipients that it may hold while it crawls
     inside: dict[int, int] = field(default_factory=dict)  # jobs that entered → their recipients
     used_at: float = 0.0
+    lines: set[Line] = field(default_factory=set)  # between which addresses connections were opened
     is_open: bool = True  # nothing to ask: neither limit nor pause nor slowness
     _recipients: int = 0  # of them all
     _unpaced: set[int] = field(default_factory=set)  # jobs inside that have not taken their slot of the pace
@@ -217,6 +219,11 @@ class Gate:
             if not waiter.done():
                 self._talking.add(key)
                 waiter.set_result(True)
+
+    @property
+    def spare(self) -> int:
+        """Connections that nobody talks on: as many may stay open without a message."""
+        return self.connections - len(self._talking)
 
     def pace(self, key: int, now: float) -> float:
         """Take the job's turn; returns how many seconds it is away. To be called with a connection in hand."""

@@ -7,6 +7,7 @@ demand, and where a certificate was checked only by those that ask for the same 
 import asyncio
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Line(NamedTuple):
     port: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Idle:
     connection: SmtpConnection
     demand: Demand  # under which it was opened
@@ -59,6 +60,14 @@ class Pool:
             return False
         self.idle[line].append(_Idle(connection, demand, time.monotonic()))
         return True
+
+    async def trim(self, lines: Iterable[Line], most: int) -> None:
+        """Leave at most so many idle connections on all these lines together, and say QUIT on the oldest."""
+        parked = [(item.since, line, item) for line in lines for item in self.idle.get(line, ())]
+        leaving = sorted(parked, key=lambda found: found[0])[: max(len(parked) - max(most, 0), 0)]
+        for _, line, item in leaving:
+            self.idle[line].remove(item)
+        await asyncio.gather(*(item.connection.close() for _, _, item in leaving), return_exceptions=True)
 
     async def close_idle(self, older_than: float = IDLE_SECONDS) -> None:
         """Say QUIT on connections nobody used for that many seconds; forget lines without any."""

@@ -210,12 +210,19 @@ class Talk:
         line = Line(self.ip.bind_address, endpoint.address, endpoint.port)
         transaction = await self._reused(line, demand)
         if transaction is None:
+            await self._leave_room(line)
             connection = await self._open(endpoint, demand)
             transaction = await self._transact(connection, line, demand, demand, connection.opening_steps)
         if transaction.failure is not None and _is_before_message(transaction):
             failed = next(iter(transaction.results.values()))
             raise ConversationFailed(failed.stage, failed.reply, transaction.failure, transaction.steps)
         return transaction
+
+    async def _leave_room(self, line: Line) -> None:
+        """A site counts idle connections, to whichever of its hosts, with the others: old ones go before a new one comes."""
+        if self._gate is not None:
+            self._gate.lines.add(line)
+            await self.around.pool.trim(self._gate.lines, self._gate.spare)
 
     async def _reused(self, line: Line, demand: Demand) -> Transaction | None:
         """A transaction on an idle connection; None when there is none, or it was closed, or was told to close (421)."""
