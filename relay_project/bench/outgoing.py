@@ -203,6 +203,8 @@ def result_of(plan: Plan, run: Run) -> dict[str, Any]:
         "duplicates": run.arrivals.duplicates,
         "missing": wanted(plan) - len(set(run.arrivals.numbers)),
         "dkim_signatures_seen": run.arrivals.sample.lower().count(b"dkim-signature:"),
+        "connections": run.arrivals.connections,
+        "handshakes": run.arrivals.handshakes,
         "sink_cpu_us": run.arrivals.cpu_us,
         **run.cost.as_record("sender", count),
     }

@@ -10,7 +10,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +36,8 @@ class Arrivals:
     numbers: array[int]
     cpu_us: float  # of the sink, for each mail
     sample: bytes = b""  # the first one, as it came
+    connections: int = 0
+    handshakes: int = 0  # of TLS
 
     @property
     def duplicates(self) -> int:
@@ -49,12 +51,12 @@ class Arrivals:
     def of(self, numbers: range) -> Arrivals:
         """Only those whose number is in the range."""
         kept = [at for at, number in enumerate(self.numbers) if number in numbers]
-        times = array("d", [self.times[at] for at in kept])
-        return Arrivals(times, array("q", [self.numbers[at] for at in kept]), self.cpu_us, self.sample)
+        times, kept_numbers = array("d", [self.times[at] for at in kept]), array("q", [self.numbers[at] for at in kept])
+        return replace(self, times=times, numbers=kept_numbers)
 
     def first(self, count: int) -> Arrivals:
         """The first ones that came."""
-        return Arrivals(self.times[:count], self.numbers[:count], self.cpu_us, self.sample)
+        return replace(self, times=self.times[:count], numbers=self.numbers[:count])
 
     def first_time(self) -> dict[int, float]:
         """number → when it came first."""
@@ -124,7 +126,8 @@ class Receiver:
         self._end()
         record = json.loads(self._report.read_text())
         times, numbers = array("d", self._times.read_bytes()), array("q", self._numbers.read_bytes())
-        return Arrivals(times, numbers, record["cpu_us_per_message"], self._sample.read_bytes())
+        counts = record["connections"] - 1, record["handshakes"]  # one connection is our own
+        return Arrivals(times, numbers, record["cpu_us_per_message"], self._sample.read_bytes(), *counts)
 
     def _ask(self) -> dict[str, Any]:
         self._line.sendall(b"XSTAT\r\n")
