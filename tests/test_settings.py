@@ -77,6 +77,7 @@ def shown(**environment: str) -> dict[str, Any]:
         ("TRUSTED_PROXIES", "everyone"),
         ("SMTP_ROUTES", "example.com:25"),
         ("RETRY_SCHEDULE", "now and then"),
+        ("WARMUP_PLAN", "50,many"),
         ("MAIL_LIFETIME", "for ever"),
         ("MAIL_LIFETIME", "31h"),  # the retry schedule alone takes longer
         ("OUTGOING_SMTP_PORT", "70000"),

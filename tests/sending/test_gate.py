@@ -276,7 +276,7 @@ def test_a_lesson_of_the_process_before_holds_on() -> None:
 
 def test_it_is_eased_while_mail_goes_well_until_nothing_is_left_of_it() -> None:
     site = gate(connections=10, per_minute=600)
-    for key in range(100):
+    for _ in range(100):
         site.began(0.1)
     site.throttled(SLOW_DOWN, 5.0, 10.0, CLOCK)
     rates = []
