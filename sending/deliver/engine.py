@@ -1,9 +1,9 @@
 """The engine: a pipeline of claim, talk and settle that lives as long as its process.
 
 *Claim* refills whenever less than half of the in-flight allowance (rows and bytes) is used. *Talk*: each job is a task of
-its own, so no stage waits for a batch's slowest member. *Settle*: every 50 ms or 200 results, one transaction. Claim and
-settle are plain functions with SQL over Django's connection, called in one database thread each. With the database gone,
-results wait in memory and nothing new is dialled.
+its own, so no stage waits for a batch's slowest member. *Settle*: every 50 ms (200 while much comes) or 200 results, one
+transaction. Claim and settle are plain functions with SQL over Django's connection, called in one database thread each.
+With the database gone, results wait in memory and nothing new is dialled.
 """
 
 import asyncio
