@@ -10,6 +10,7 @@ Rows that any IP of a queue may carry hang on (queue, no IP, site), retries that
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from sending.deliver.shaper import HeldKey, Shaper
 MAX_REASON = 512  # characters, the column's
 LOOK_SECONDS = 0.5  # from one look for held mail to the next; gates let mail in for longer than that (HORIZON_SECONDS)
 LOOK_SITES = 1000  # of one look, in the order of their slots
+TAKE_SECONDS = 0.2  # of one look: what is due waits meanwhile; sites that were not reached have their turn at the next
 BEHIND_SECONDS = 0.5  # mail that came while earlier mail hangs is not before it
 PAUSED_QUEUE_SECONDS = 60.0
 
@@ -49,6 +51,7 @@ class Hanging:
     site: str
     is_due: bool  # its slot has come, or should have
     is_paused: bool  # its queue is
+    priority: int  # of the most urgent mail there
 
     @property
     def key(self) -> HeldKey:
@@ -141,9 +144,9 @@ def _hold_of(row: Claimed, shaper: Shaper, rooms: dict[tuple[int, str], int], no
 
 # One probe of the index for each: the order keeps the planner from a scan that it takes for as short.
 _LOOK = """
-SELECT h.id, h.queue_id, h.source_ip_id, h.site, h.next_slot <= %(now)s, q.paused_at IS NOT NULL
+SELECT h.id, h.queue_id, h.source_ip_id, h.site, h.next_slot <= %(now)s, q.paused_at IS NOT NULL, hanging.priority
   FROM ips_heldsite h JOIN queues_queue q ON q.id = h.queue_id, LATERAL (
-    SELECT FROM sending_waiting w WHERE w.phase = 2 AND w.held_site_id = h.id
+    SELECT w.priority FROM sending_waiting w WHERE w.phase = 2 AND w.held_site_id = h.id
      ORDER BY w.priority, w.project_id, w.due_at, w.recipient_id LIMIT 1) hanging
  WHERE h.source_ip_id = ANY(%(ips)s) OR h.source_ip_id IS NULL AND h.queue_id = ANY(%(queues)s)
  ORDER BY h.next_slot LIMIT %(most)s
@@ -207,10 +210,13 @@ class HeldMail:
         found = look(serving, now)
         self.shaper.hanging = {hanging.key for hanging in found}
         self.turns = {hanging.id: self.turns.get(hanging.id, 0) for hanging in found}
-        random.shuffle(found)  # no site before the others when there is not room for all
+        random.shuffle(found)  # no site before the others when there is not room for all, but by its mail's urgency
+        found.sort(key=lambda hanging: hanging.priority)
         claim = _Claim(sender_id, now, now + timedelta(seconds=lease_seconds), up_to)
         taken: list[Claimed] = []
         for hanging in found:
+            if time.monotonic() - clock > TAKE_SECONDS:
+                break
             got, is_empty = self._take_one(hanging, serving, rows - len(taken), claim, clock)
             taken += got
             if is_empty:
@@ -234,10 +240,14 @@ class HeldMail:
             return taken, is_empty
         for ip, gate in self._gates(hanging, serving):
             warm = self.shaper.warm_room(ip.id) if hanging.source_ip_id is None else None
-            wanted = min(gate.room(clock), rows - len(taken), rows if warm is None else warm)
+            cold = rows if warm is None else warm - claim.begun[ip.id]
+            wanted = min(gate.room(clock), rows - len(taken), cold)
             got = self._take_turns(hanging.id, ip, wanted, claim)
             taken += got
-            is_empty = is_empty or (len(got) < wanted and claim.up_to == ANY_PRIORITY)
+            claim.begun[ip.id] += len(got)
+            if len(got) < wanted:
+                is_empty = claim.up_to == ANY_PRIORITY
+                break  # the other IPs would ask in vain
         return taken, is_empty
 
     def _take_turns(self, held_id: int, ip: ServedIp, wanted: int, claim: "_Claim") -> list[Claimed]:
@@ -284,6 +294,7 @@ class _Claim:
     now: datetime
     lease: datetime
     up_to: int
+    begun: Counter[int] = field(default_factory=Counter)  # rows of this look, by source IP
 
     def rows(self, held_id: int, ip: ServedIp, rows: int, after: int) -> list[Claimed]:
         """Up to about `rows` of one held site, for one IP, from the projects behind `after`."""

@@ -6,6 +6,7 @@ what fails alone becomes a job without a message, which ends as a deferral with 
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,7 +53,7 @@ class Taker:
         try:
             with transaction.atomic():
                 held = self._claim_held(serving, max(rows // 2, 1), now, wanted.up_to)
-                claimed = self._claim_due(serving, max(rows - len(held), 1), now, wanted.up_to)
+                claimed = self._claim_due(serving, max(rows - len(held), 1), now, wanted.up_to, held)
                 due, diverted = divert(claimed, self.shaper, claimed_at)
                 hold_rows(diverted, now)
                 kept, surplus = within_octets([*held, *due], wanted.octets)
@@ -83,9 +84,15 @@ class Taker:
     def _rows(self, wanted: Wanted) -> int:
         return max(1, min(wanted.rows, int(wanted.octets / self.usual_bytes)))
 
-    def _claim_due(self, serving: Sequence[ServedIp], wanted: int, now: datetime, up_to: int) -> list[Claimed]:
-        """In equal parts for the IPs. One that is being warmed up takes its retries, and new mail up to its ceiling."""
+    def _claim_due(
+        self, serving: Sequence[ServedIp], wanted: int, now: datetime, up_to: int, held: Sequence[Claimed] = ()
+    ) -> list[Claimed]:
+        """In equal parts for the IPs. One that is being warmed up takes its retries, and new mail up to its ceiling.
+
+        What was taken off held sites in the same look (`held`) counts, too.
+        """
         share = math.ceil(wanted / len(serving))
+        begun = Counter(row.source_ip_id for row in held)
         claimed: list[Claimed] = []
         for ip in serving:
             warm = self.shaper.warm_room(ip.id)
@@ -94,7 +101,7 @@ class Taker:
                 continue
             retries = self.ring.claim(ip, share, _lease_seconds(), now, (-ip.id,), up_to)
             claimed += retries
-            if (room := min(share - len(retries), warm - len(retries))) > 0:
+            if (room := min(share - len(retries), warm - begun[ip.id] - len(retries))) > 0:
                 claimed += self.ring.claim(ip, room, _lease_seconds(), now, ip.queue_ids, up_to)
         return claimed
 

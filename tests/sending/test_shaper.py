@@ -216,6 +216,15 @@ def test_held_mail_keeps_to_the_ceiling_as_well(scene: Scene, cold: Taker) -> No
     assert len(cold._claim_held([scene.ip], 100, now(), ANY_PRIORITY)) == 3
 
 
+def test_a_look_at_many_held_sites_and_at_what_is_due_keeps_to_the_ceiling(scene: Scene, cold: Taker) -> None:
+    """Each place of its own would give as much as is left of the day."""
+    for number in range(1, 5):
+        ids = f"{100 * number} + i"
+        hold(scene, 2, site=f"site{number}", recipient_id=ids, send_id=ids)
+    insert_waiting(scene, 20, recipient_id="1000 + i", send_id="1000 + i")
+    assert len(cold.take([scene.ip], EVERYTHING, now())) == 3
+
+
 def test_the_next_day_has_its_own_ceiling(scene: Scene, cold: Taker) -> None:
     warmth = cold.shaper.warm[scene.ip.id]
     today = now().date()
