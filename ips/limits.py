@@ -1,13 +1,13 @@
 """What the tables say of limits: read and written by senders, in their database threads. Plain values, no rows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django.db import connection
 
 from ips.models import SendCount
-from relay_project.mail.rates import Learned, Limits
+from relay_project.mail.rates import FORGET_AFTER, Learned, Limits
 
 Key = tuple[int | None, str]  # source IP (None: all of them), site
 
@@ -23,6 +23,11 @@ class SiteRow:
     learned: Learned | None
 
 
+# Of each row which write it is from: whoever changes, adds or removes one changes this, whatever their clock says.
+_MARK = """
+SELECT count(*), bit_xor(hashtextextended(concat_ws(' ', id, xmin, ctid), 0))
+  FROM ips_sitelimit WHERE source_ip_id IS NULL OR source_ip_id = ANY(%s)
+"""
 _READ = """
 SELECT source_ip_id, site, connections, messages_per_connection, per_second, per_minute, per_hour,
        CASE WHEN paused_at IS NOT NULL THEN pause_reason END,
@@ -32,8 +37,29 @@ SELECT source_ip_id, site, connections, messages_per_connection, per_second, per
 """
 
 
+@dataclass(slots=True)
+class SiteRows:
+    """What holds for some IPs: the rows of their own and those of all IPs, as one sender has them.
+
+    A bad day leaves tens of thousands of lessons: read whole every second they would take a second, so they are read
+    again only after a change.
+    """
+
+    _mark: tuple[object, ...] = ()
+    _rows: dict[Key, SiteRow] = field(default_factory=dict)
+
+    def read(self, ip_ids: Sequence[int]) -> dict[Key, SiteRow]:
+        """The rows as they are now; the same object as the last time when nothing changed."""
+        with connection.cursor() as cursor:
+            cursor.execute(_MARK, [list(ip_ids)])
+            mark = (*sorted(ip_ids), *cursor.fetchone())
+        if mark != self._mark:
+            self._rows, self._mark = read_site_rows(ip_ids), mark
+        return self._rows
+
+
 def read_site_rows(ip_ids: Sequence[int]) -> dict[Key, SiteRow]:
-    """What holds for these IPs: the rows of their own and those of all IPs."""
+    """What holds for these IPs, read whole."""
     with connection.cursor() as cursor:
         cursor.execute(_READ, [list(ip_ids)])
         return {(row[0], row[1]): _site_row(row) for row in cursor.fetchall()}
@@ -68,10 +94,20 @@ ON CONFLICT (source_ip_id, site) DO UPDATE SET
   back_off_until = EXCLUDED.back_off_until, learned_at = EXCLUDED.learned_at, raised_at = EXCLUDED.raised_at,
   learned_reply = EXCLUDED.learned_reply, changed_at = EXCLUDED.changed_at
 """
+# Here and below, what somebody else is writing is left alone: it is not empty, or not old, any more.
 _DROP_EMPTY = """
-DELETE FROM ips_sitelimit
- WHERE learned_at IS NULL AND paused_at IS NULL
-   AND num_nonnulls(connections, messages_per_connection, per_second, per_minute, per_hour) = 0
+DELETE FROM ips_sitelimit WHERE id = ANY(ARRAY(
+  SELECT id FROM ips_sitelimit WHERE learned_at IS NULL AND paused_at IS NULL
+     AND num_nonnulls(connections, messages_per_connection, per_second, per_minute, per_hour) = 0
+   FOR UPDATE SKIP LOCKED))
+"""
+_FORGET = """
+UPDATE ips_sitelimit SET learned_per_minute = NULL, learned_connections = NULL, learned_ceiling = NULL,
+       back_off_seconds = NULL, back_off_until = NULL, learned_at = NULL, raised_at = NULL, learned_reply = '',
+       changed_at = clock_timestamp()
+ WHERE id = ANY(ARRAY(
+  SELECT id FROM ips_sitelimit WHERE greatest(learned_at, raised_at, back_off_until) < %(old)s
+      OR learned_at > %(ahead)s FOR UPDATE SKIP LOCKED))
 """
 
 
@@ -102,6 +138,19 @@ def _columns(lesson: tuple[int, str, Learned | None]) -> tuple[object, ...]:
         it.raised_at,
         it.reply,
     )
+
+
+def forget_lessons(now: datetime) -> int:
+    """Forget lessons of which nothing was heard for FORGET_AFTER; returns how many.
+
+    Senders forget those of sites that they send to; the others are nobody's. A clock that went wrong leaves some from the
+    future.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, {"old": now - FORGET_AFTER, "ahead": now + FORGET_AFTER})
+        forgotten = int(cursor.rowcount)
+    drop_empty()
+    return forgotten
 
 
 def drop_empty() -> None:

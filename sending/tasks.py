@@ -6,6 +6,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
+from ips.limits import forget_lessons
 from relay_project import jobs
 from relay_project.metrics import Gauge
 from sending.backlog import orders, upkeep
@@ -66,6 +67,7 @@ def hourly(timestamp: int) -> None:
     """Once an hour: what may be forgotten (what has an age is retention's)."""
     upkeep.forget_senders(timezone.now())
     forget_counts(timezone.now())
+    forget_lessons(timezone.now())
 
 
 @jobs.every("* * * * * */15", "sending.depth")

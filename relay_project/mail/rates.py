@@ -134,8 +134,13 @@ class Learned:
         return Limits(connections=self.connections, per_minute=self.per_minute)
 
     def is_backing_off(self, now: datetime) -> bool:
-        """The site is left alone for now."""
-        return now < self.back_off_until
+        """The site is left alone for now: never for longer than was meant, should a clock have been set back since."""
+        return now < self.back_off_until <= now + self.back_off
+
+    @property
+    def is_untried(self) -> bool:
+        """Nothing has gone well since the site was left alone."""
+        return self.raised_at <= self.back_off_until
 
 
 def learn(limits: Limits, learned: Learned | None, observed: int, reply: str, now: datetime) -> Learned:
@@ -172,7 +177,7 @@ def went_well(learned: Learned, limits: Limits, messages: int, now: datetime) ->
     """
     if now - learned.learned_at > FORGET_AFTER and now - learned.raised_at > FORGET_AFTER:
         return None
-    if not messages or now - learned.raised_at < RAISE_AFTER:
+    if not messages or -learned.back_off <= now - learned.raised_at < RAISE_AFTER:  # else a clock was set back
         return learned
     rate = max(int(learned.per_minute * RAISE_BY), learned.per_minute + 1)
     if rate >= min(learned.ceiling, limits.ceiling_per_minute or learned.ceiling):

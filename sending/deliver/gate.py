@@ -16,6 +16,7 @@ from relay_project.mail.rates import NANOSECONDS, Learned, Limits, Pacer, learn,
 from sending.deliver.pool import Line
 
 HORIZON_SECONDS = 2.0  # mail is taken on whose turn comes within this; a sender at rest looks once a second
+PATIENCE_SECONDS = 2 * HORIZON_SECONDS  # that a connection is kept for a job whose turn has not come
 SLOW_SECONDS = 1.0  # a site whose mail waits this long for a connection is a slow one
 QUICK_AGAIN = 5  # seconds in a row in which it did not use all its connections
 BUSY_SECONDS = 1.0  # mail that found all connections busy is looked at again after this
@@ -90,7 +91,7 @@ class Gate:
     def start(self, now: float, clock: datetime, spent: Callable[[Pacer], int]) -> None:
         """Begin where the predecessor ended; `spent` says how much of a pace may have been used up by it."""
         self.learned = self.saved = self.rules.learned
-        self.is_probing = self.learned is not None and self.learned.is_backing_off(clock)
+        self.is_probing = self.learned is not None and self.learned.is_untried
         self.used_at = now
         self._settle(now, clock)
         for pacer in self.pacers:
@@ -225,12 +226,17 @@ class Gate:
         """Connections that nobody talks on: as many may stay open without a message."""
         return self.connections - len(self._talking)
 
-    def pace(self, key: int, now: float) -> float:
-        """Take the job's turn; returns how many seconds it is away. To be called with a connection in hand."""
+    def pace(self, key: int, now: float) -> float | None:
+        """Take the job's turn; returns how many seconds it is away. To be called with a connection in hand.
+
+        None when it is too far away to be waited for: the pace changed after the job had entered.
+        """
         self._unpaced.discard(key)
         if not self.pacers:
             return 0.0
         at = _ns(now)
+        if next_slot(self.pacers, at) - at > _ns(PATIENCE_SECONDS):
+            return None
         return (take_slot(self.pacers, at) - at) / NANOSECONDS
 
     def is_shut(self, now: float) -> bool:

@@ -14,7 +14,7 @@ import structlog
 from django.conf import settings
 
 from ips import limits
-from ips.limits import SiteRow
+from ips.limits import SiteRow, SiteRows
 from ips.senders import ServedIp
 from ips.warmup import ceiling
 from relay_project.mail.mx import limits_of, provider_name
@@ -46,11 +46,11 @@ class Tables:
     days: Mapping[int, int]
 
 
-def read_tables(ip_ids: Sequence[int], now: datetime) -> Tables:
-    """Read them, in a database thread."""
+def read_tables(ip_ids: Sequence[int], now: datetime, rows: SiteRows | None = None) -> Tables:
+    """Read them, in a database thread; `rows`: those of the last time, read again only if they changed."""
     warmups = limits.read_warmups(ip_ids)
     return Tables(
-        limits.read_site_rows(ip_ids),
+        (rows or SiteRows()).read(ip_ids),
         limits.read_hours(ip_ids, now),
         warmups,
         limits.read_days(list(warmups), now.date()) if warmups else {},
@@ -62,7 +62,7 @@ def exchange(shaper: "Shaper", ip_ids: Sequence[int], now: datetime) -> Tables:
     if lessons := shaper.unsaved():
         limits.write_learned(lessons)
         shaper.saved(lessons)
-    return read_tables(ip_ids, now)
+    return read_tables(ip_ids, now, shaper.rows_read)
 
 
 @dataclass(slots=True)
@@ -96,6 +96,7 @@ class Shaper:
     domains: dict[str, str] = field(default_factory=dict)  # domain → the site that its mail was last routed to
     hanging: set[HeldKey] = field(default_factory=set)  # held sites with mail, as of the last look
     warm: dict[int, Warmth] = field(default_factory=dict)
+    rows_read: SiteRows = field(default_factory=SiteRows)  # the claim thread's
     _rows: Mapping[tuple[int | None, str], SiteRow] = field(default_factory=dict)
     _has_saved: bool = False  # since the tables were obeyed
     _hours: dict[GateKey, int] = field(default_factory=dict)
@@ -219,7 +220,7 @@ class Shaper:
                 gate.tick(now, clock)
                 if before is not None and gate.learned is None:
                     log.info("site.lesson_over", site=gate.site, source_ip_id=key[0])
-            elif gate.is_idle(now, IDLE_SECONDS):
+            if gate.is_idle(now, IDLE_SECONDS):
                 del self.gates[key]
         self._watch()
 

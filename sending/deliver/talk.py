@@ -139,7 +139,10 @@ class Talk:
         latest = self.deadline - MIN_TALK_SECONDS
         if not await gate.connection(self.job.attempt_id, self.job.priority, latest, time.monotonic()):
             return self._held(gate, gate.refusal(time.monotonic()))
-        if pause := gate.pace(self.job.attempt_id, time.monotonic()):
+        pause = gate.pace(self.job.attempt_id, time.monotonic())
+        if pause is None:
+            return self._held(gate, gate.refusal(time.monotonic()))
+        if pause:
             await asyncio.sleep(pause)
         now = time.monotonic()
         if gate.is_shut(now):

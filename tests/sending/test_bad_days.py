@@ -1,16 +1,21 @@
 """What a bad day brings all at once: many held sites, many lessons, clocks that jump."""
 
+import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from ips.models import HeldSite
+from ips import limits, sites
+from ips.models import HeldSite, SiteLimit
 from ips.senders import ServedIp
+from relay_project.mail.rates import FORGET_AFTER, Limits, learn, went_well
 from sending.deliver.claim import ANY_PRIORITY
+from sending.deliver.gate import PATIENCE_SECONDS, Gate, Rules
 from sending.deliver.held import HeldMail
-from sending.deliver.shaper import Shaper
+from sending.deliver.shaper import Shaper, exchange
 from tests.sending.scene import Scene, insert_waiting
 
 
@@ -55,3 +60,102 @@ def test_many_held_sites_do_not_keep_a_sender_from_what_is_due(scene: Scene, mon
 def test_urgent_mail_is_taken_before_bulk_of_other_held_sites(scene: Scene) -> None:
     hold_many(scene, 60, priority="CASE WHEN i = 31 THEN 0 ELSE 10 END")
     assert look(scene, HeldMail(Shaper()), 1) == [31]
+
+
+# --- Lessons ---------------------------------------------------------------------------------------------------------
+
+
+def teach(scene: Scene, shaper: Shaper, *names: str) -> None:
+    """Sites say that we are too fast, and the tables know it."""
+    for name in names:
+        gate = shaper.gate_of(scene.ip, name)
+        shaper.throttled(scene.ip, gate, "421 4.7.0 slow down", time.monotonic())
+    follow(scene, shaper)
+
+
+def follow(scene: Scene, shaper: Shaper) -> None:
+    shaper.obey(exchange(shaper, [scene.ip.id], timezone.now()), [scene.ip.id])
+
+
+def test_a_lesson_of_a_site_that_nobody_sends_to_is_in_the_tables_only_and_holds(scene: Scene) -> None:
+    """A list of a million has thousands of dead hosts: each second asked every gate of theirs."""
+    shaper = Shaper()
+    teach(scene, shaper, "dead")
+    shaper.gates[scene.ip.id, "dead"].used_at -= 3600
+    shaper.tick()
+    assert (shaper.gates, shaper.watched) == ({}, {})
+    assert shaper.gate_of(scene.ip, "dead").room(time.monotonic()) == 0, "known again when it is asked for"
+
+
+def test_one_mail_tries_a_site_whose_pause_ended_while_nobody_looked(scene: Scene) -> None:
+    """Else all that waits goes at once to a site that was to be asked by one mail."""
+    shaper = Shaper()
+    teach(scene, shaper, "dead")
+    long_ago = timezone.now() - timedelta(minutes=10)
+    SiteLimit.objects.update(learned_at=long_ago, back_off_until=long_ago, raised_at=long_ago)
+    successor = Shaper()
+    follow(scene, successor)
+    successor._taken_at[scene.ip.id] -= 3600  # what its predecessor sent in the last minute does not count any more
+    assert successor.gate_of(scene.ip, "dead").room(time.monotonic()) == 1
+
+
+def test_limits_are_read_again_only_when_somebody_changed_them(scene: Scene) -> None:
+    """Twenty thousand lessons took half a second of every second."""
+    rows = limits.SiteRows()
+    ips = [scene.ip.id]
+    lesson = learn(Limits(10), None, 5, "421 4.7.0 slow down", timezone.now())
+    limits.write_learned([(scene.ip.id, f"mx{n}.example", lesson) for n in range(3)])
+    first = rows.read(ips)
+    assert len(first) == 3
+    assert rows.read(ips) is first
+    sites.pause_site("mx1.example", reason="they asked us", actor=None, now=timezone.now())
+    assert len(rows.read(ips)) == 4
+    sites.resume_site("mx1.example", actor=None, now=timezone.now())
+    assert len(rows.read(ips)) == 3
+    SiteLimit.objects.filter(site="mx2.example").update(learned_reply="another")
+    assert rows.read(ips)[scene.ip.id, "mx2.example"].learned.reply == "another"
+    assert rows.read([scene.ip.id + 1]) == {}
+
+
+def test_lessons_that_nobody_hears_of_any_more_are_forgotten(scene: Scene) -> None:
+    SiteLimit.objects.create(site="kept", per_minute=5)
+    ages = {"old": FORGET_AFTER + timedelta(minutes=1), "new": timedelta(hours=1), "ahead": timedelta(days=-400)}
+    for name, age in ages.items():
+        lesson = learn(Limits(10), None, 5, "421 4.7.0 slow down", timezone.now() - age)
+        limits.write_learned([(scene.ip.id, name, lesson)])
+    assert limits.forget_lessons(timezone.now()) == 2
+    assert set(SiteLimit.objects.values_list("site", flat=True)) == {"kept", "new"}
+
+
+# --- Clocks and changes of pace --------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_set_back_neither_prolongs_a_pause_nor_keeps_a_lesson_for_ever() -> None:
+    now = timezone.now()
+    learned = learn(Limits(10), None, 100, "421 4.7.0 slow down", now + timedelta(days=365))
+    assert not learned.is_backing_off(now)
+    assert learned.is_backing_off(now + timedelta(days=365))
+    gate = Gate("dead", "192.0.2.1", Rules(Limits(10), learned=learned))
+    gate.start(1.0, now, lambda pacer: 0)
+    assert gate.room(1.0) == 1
+    raised = went_well(learned, Limits(10), 5, now)
+    assert raised is not None
+    assert (raised.per_minute > learned.per_minute, raised.raised_at) == (True, now)
+
+
+def test_mail_that_entered_before_a_slow_pace_was_set_goes_back_instead_of_waiting_for_hours() -> None:
+    """It slept with a connection in hand until its lease ran out, and counted as a lost attempt."""
+    gate = Gate("one", "192.0.2.1", Rules(Limits(5)))
+    gate.start(0.0, timezone.now(), lambda pacer: 0)
+
+    async def go() -> list[float | None]:
+        for key in range(5):
+            assert gate.enter(key, 1, 0.0) is None
+            assert await gate.connection(key, 0, 100.0, 0.0)
+        gate.obey(Rules(Limits(5, per_hour=10)), 0.1, timezone.now())
+        return [gate.pace(key, 0.2) for key in range(5)]
+
+    first, *others = asyncio.run(go())
+    assert first == 0.0
+    assert others == [None] * 4
+    assert gate.refusal(0.2).seconds > PATIENCE_SECONDS
