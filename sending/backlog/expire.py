@@ -2,8 +2,8 @@
 
 The retry schedule ends most mail long before. What is left are rows that were never tried often enough: no sender, no
 usable IP, a site that is held again and again. The time in which staff had paused the queue does not count, and nothing
-expires in a paused queue or at a paused site; what hangs at a site has the time of that site's pauses back. What is in
-flight is left alone: its settle decides.
+expires in a paused queue or at a paused site; what hangs at a site, or was tried there last, has the time of that site's
+pauses back. What is in flight is left alone: its settle decides.
 
 Ids are time-ordered, so whatever can have expired is found by the primary key, the oldest first, a stretch at a time.
 One transaction a stretch, in the order of all others: waiting rows by id, recipients by id. It leaves what a settle
@@ -53,8 +53,9 @@ class _Old:
     source_ip_id: int | None
     began_at: datetime
     held_by: str
-    site: str
+    site: str  # where it hangs
     held_ip_id: int | None
+    tried_site: str  # where it was tried last, if it hangs nowhere
 
     def text(self, lifetime: timedelta) -> str:
         """Why it is given up."""
@@ -71,9 +72,11 @@ class _Pauses:
 
     def of(self, row: _Old, now: datetime) -> timedelta:
         """How much of a row's time was pause."""
-        spans = [*self.queues.get(row.queue_id, ()), *self.sites.get((row.site, None), ())]
-        if row.held_ip_id is not None:
-            spans += self.sites.get((row.site, row.held_ip_id), ())
+        site = row.site or row.tried_site
+        ip_id = row.held_ip_id if row.site else row.source_ip_id
+        spans = [*self.queues.get(row.queue_id, ()), *self.sites.get((site, None), ())]
+        if ip_id is not None:
+            spans += self.sites.get((site, ip_id), ())
         return paused_for(spans, row.began_at, now)
 
 
@@ -110,19 +113,24 @@ def in_words(span: timedelta) -> str:
 
 
 _END = """
-SELECT max(recipient_id) FROM (
-  SELECT recipient_id FROM sending_waiting WHERE recipient_id > %s AND recipient_id < %s ORDER BY recipient_id LIMIT %s) s
+SELECT max(recipient_id), min(send_id) FROM (
+  SELECT recipient_id, send_id FROM sending_waiting WHERE recipient_id > %s AND recipient_id < %s
+   ORDER BY recipient_id LIMIT %s) s
 """
 _OLD = """
 SELECT w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.tries, w.source_ip_id,
        coalesce(w.since, id_time(w.recipient_id)), coalesce(h.reason, ''), coalesce(h.site, ''),
-       h.source_ip_id
-  FROM sending_waiting w LEFT JOIN ips_heldsite h ON h.id = w.held_site_id
+       h.source_ip_id, coalesce(a.site, '')
+  FROM sending_waiting w LEFT JOIN ips_heldsite h ON h.id = w.held_site_id LEFT JOIN LATERAL (
+    SELECT site FROM sending_attempt
+     WHERE w.tries > 0 AND w.held_site_id IS NULL AND send_id = w.send_id AND domain = w.domain AND id >= %(floor)s
+     ORDER BY id DESC LIMIT 1) a ON true
  WHERE w.recipient_id > %(after)s AND w.recipient_id <= %(end)s AND w.attempt_id IS NULL
    AND coalesce(w.since, id_time(w.recipient_id)) < %(before)s
    AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
-   AND NOT EXISTS (SELECT FROM ips_sitelimit l WHERE l.site = h.site AND l.paused_at IS NOT NULL
-                      AND (l.source_ip_id IS NULL OR l.source_ip_id = h.source_ip_id))
+   AND NOT EXISTS (SELECT FROM ips_sitelimit l WHERE l.site = coalesce(h.site, a.site) AND l.paused_at IS NOT NULL
+                      AND (l.source_ip_id IS NULL
+                           OR l.source_ip_id = CASE WHEN h.id IS NULL THEN w.source_ip_id ELSE h.source_ip_id END))
  ORDER BY w.recipient_id LIMIT %(rows)s FOR UPDATE OF w
 """
 
@@ -131,10 +139,11 @@ def _step(after_id: int, pauses: _Pauses, lifetime: timedelta, now: datetime) ->
     """One stretch; how many expired, and where to go on (None: nothing older is left)."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_END, [after_id, id_floor(now - lifetime), EXAMINED_ROWS])
-        end: int | None = cursor.fetchone()[0]
+        end, first_send = cursor.fetchone()
         if end is None:
             return 0, None
-        cursor.execute(_OLD, {"after": after_id, "end": end, "before": now - lifetime, "rows": ROWS})
+        values = {"after": after_id, "end": end, "before": now - lifetime, "rows": ROWS, "floor": first_send}
+        cursor.execute(_OLD, values)
         rows = [_Old(*row) for row in cursor.fetchall()]
         over = [row for row in rows if row.began_at + lifetime + pauses.of(row, now) <= now]
         if over:

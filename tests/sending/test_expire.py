@@ -102,6 +102,20 @@ def test_nothing_expires_at_a_site_that_staff_paused(scene: Scene) -> None:
     assert run(11.1) == 1
 
 
+def test_what_was_tried_after_a_sites_pause_has_its_time_back_as_well(scene: Scene) -> None:
+    """Else mail that waited out a pause was given up after its first try, by greylisting for one."""
+    scene.send("ann@one.example")
+    pause_site("slow.example", reason="they asked", actor=None, now=timezone.now())
+    resume_site("slow.example", actor=None, now=later(days=8))
+    settle([answered(scene.job(now=later(days=8)), LATER, site="slow.example")], later(days=8))
+    assert run(8.1) == 0
+    pause_site("slow.example", reason="again", actor=None, now=later(days=9))
+    assert run(12) == 0, "nothing expires at a paused site"
+    resume_site("slow.example", actor=None, now=later(days=9))
+    assert run(11.1) == 1
+    assert "slow.example" not in Attempt.objects.order_by("-id")[0].network_error, "it hung nowhere"
+
+
 def test_the_walk_is_bounded_and_goes_on_where_its_time_ended(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expire, "ROWS", 2)
     sends = [scene.send(f"a{i}@one.example") for i in range(5)]
