@@ -26,6 +26,7 @@ POISON = Counter("relay_settle_replaced_total", "Results whose texts the databas
 UNSETTLED = Counter("relay_settle_failed_total", "Results that could not be settled at all; their leases run out.")
 STUCK_SECONDS = 2.0  # a settle that has failed for this long stops new conversations
 RETRY_SECONDS = 0.5
+UNHUNG_SECONDS = 60.0
 # A batch has its price, whatever is in it: a mail costs 270 µs in batches of 25, 150 in those of 100 and 120 in those of
 # 200. So while much comes it is waited for longer; what a killed sender has not settled grows with it (RFC 1047).
 MUCH = 200.0  # results a second
@@ -118,11 +119,19 @@ class Settler:
         self._settle_or_halve(outcomes)
 
     def _give_back(self, items: Sequence[GiveBack]) -> None:
+        """Halved like results; what cannot hang on its site waits in its queue for a while."""
         try:
             self._patiently(lambda: give_back(items, datetime.now(UTC)))
         except Exception:
-            UNSETTLED.inc(len(items))
-            log.exception("settle.not_given_back", attempts=[item.job.attempt_id for item in items])
+            if len(items) > 1:
+                middle = len(items) // 2
+                self._give_back(items[:middle])
+                self._give_back(items[middle:])
+                return
+            UNSETTLED.inc()
+            log.exception("settle.not_given_back", attempt=items[0].job.attempt_id, site=items[0].site)
+            if items[0].site is not None:
+                self._give_back([replace(items[0], site=None, wait_seconds=UNHUNG_SECONDS)])
 
     def _settle_or_halve(self, outcomes: Sequence[AttemptOutcome]) -> None:
         if not outcomes:

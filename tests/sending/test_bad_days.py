@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,8 +16,10 @@ from relay_project.mail.rates import FORGET_AFTER, Limits, learn, went_well
 from sending.deliver.claim import ANY_PRIORITY
 from sending.deliver.gate import PATIENCE_SECONDS, Gate, Rules
 from sending.deliver.held import HeldMail
+from sending.deliver.settling import Batch, Settler
 from sending.deliver.shaper import Shaper, exchange
-from tests.sending.scene import Scene, insert_waiting
+from sending.models import Phase, Waiting
+from tests.sending.scene import Scene, check_ledger, given_back, insert_waiting
 
 
 def hold_many(scene: Scene, count: int, **columns: str) -> int:
@@ -159,3 +162,18 @@ def test_mail_that_entered_before_a_slow_pace_was_set_goes_back_instead_of_waiti
     assert first == 0.0
     assert others == [None] * 4
     assert gate.refusal(0.2).seconds > PATIENCE_SECONDS
+
+
+def test_one_job_that_cannot_hang_on_its_site_takes_no_other_along(open_scene: Scene) -> None:
+    """All that went back with it stayed in flight until the leases ran out, and counted as lost attempts."""
+    for number in range(5):
+        open_scene.send(f"ann@mx{number}.example")
+    jobs = open_scene.jobs()
+    returned = [given_back(job, wait_seconds=9, site="one", reason="slow") for job in jobs]
+    bad = replace(returned[2], site="x" * 300)  # longer than the column
+    Settler(0.05, 200).settle(Batch([(item, lambda job: None) for item in (*returned[:2], bad, *returned[3:])]))
+    rows = Waiting.objects.order_by("recipient_id")
+    assert [row.attempt_id for row in rows] == [None] * 5
+    assert [row.tries for row in rows] == [0] * 5
+    assert sorted(row.phase for row in rows) == [Phase.LATER, *[Phase.HELD] * 4]
+    check_ledger()
