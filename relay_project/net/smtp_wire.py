@@ -123,7 +123,8 @@ class Wire(asyncio.Protocol):
 
     def leave(self) -> None:
         """Say QUIT where that is still possible, and close without waiting for the reply."""
-        if not self.usable or self.transport is None:
+        # A failed TLS handshake has closed the transport, and uvloop raises at a write to a closed one.
+        if not self.usable or self.transport is None or self.transport.is_closing():
             self.abort()
             return
         self.fail(FailureKind.CUT, "closed by us")

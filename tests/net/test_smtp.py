@@ -807,3 +807,20 @@ async def test_everything_works_under_uvloop(certificate: tuple[ssl.SSLContext, 
             return runner.run(one_mail_each())
 
     assert await asyncio.to_thread(run) == [True] * 8
+
+
+async def test_a_failed_handshake_is_told_under_uvloop_too(certificate: tuple[ssl.SSLContext, str]) -> None:
+    """It closes the transport; there is nothing left to say QUIT on."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def unverified() -> ConversationFailed:
+        async with Server(tls=certificate[0]) as server:
+            return await refused(server, TlsRequirement.VERIFIED)
+
+    def run() -> ConversationFailed:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(unverified())
+
+    failed = await asyncio.to_thread(run)
+    assert failed.stage is Stage.STARTTLS
+    assert "self-signed certificate" in str(failed)
