@@ -34,6 +34,7 @@ RETRY_SECONDS = 300.0  # between tries to fetch a policy that cannot be had (RFC
 READ_SECONDS = 30.0  # between looks into the database
 MAX_DOMAINS = 50_000  # kept in memory; a few hundred octets each
 MAX_FETCHES = 16  # at once
+SLOT_SECONDS = 60.0  # that a fetch waits for the others: mail to a stranger's thousand domains delays no other mail
 
 InDatabase = Callable[[Callable[[], Any]], Awaitable[Any]]
 Fetch = Callable[[str], Awaitable[Policy]]
@@ -132,8 +133,13 @@ class PolicyBook:
         """The policy from its host, kept for everybody; None when it cannot be had now, which is noted."""
         now = datetime.now(UTC)
         try:
-            async with self._slots:
-                policy = await self.fetch(domain)
+            await asyncio.wait_for(self._slots.acquire(), SLOT_SECONDS)
+        except TimeoutError:
+            FETCHES.labels("crowded").inc()
+            log.warning("mta_sts.fetch_crowded", domain=domain)
+            return None
+        try:
+            policy = await self.fetch(domain)
         except FetchFailed as error:
             FETCHES.labels("failed").inc()
             log.info("mta_sts.fetch_failed", domain=domain, error=str(error))
@@ -142,6 +148,8 @@ class PolicyBook:
             self._retry_at[domain] = time.monotonic() + RETRY_SECONDS
             await self._written(lambda error=error: tls_policies.store_failure(domain, str(error), now))  # type: ignore[misc]
             return None
+        finally:
+            self._slots.release()
         FETCHES.labels("fetched").inc()
         log.info("mta_sts.fetched", domain=domain, mode=policy.mode.value, policy_id=policy_id)
         self._kept[domain] = KnownPolicy(domain, policy_id, policy, now + policy.lifetime)

@@ -143,6 +143,24 @@ async def test_mail_does_not_wait_for_a_policy_host_that_dawdles(world: World, m
     await book.aclose()
 
 
+async def test_a_strangers_thousand_dawdling_domains_delay_no_other_mail_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All fetches of a sender share a few places: mail to whoever stood behind them waited for hours."""
+    monkeypatch.setattr(policy_book, "SLOT_SECONDS", 0.05)
+    names = [f"d{number}.evil.test" for number in range(policy_book.MAX_FETCHES)]
+    world.records = {f"_mta-sts.{name}": ["v=STSv1; id=1"] for name in (*names, "bank.test")}
+    world.keeps(policy_id="0")
+    world.gate = asyncio.Event()
+    book = await ready(world)
+    evil = [asyncio.create_task(book.of(name)) for name in names]
+    await asyncio.sleep(0)
+    assert (await book.of("bank.test")).sts == POLICY, "what was fetched before holds"
+    world.gate.set()
+    await asyncio.gather(*evil)
+    assert world.fetches == len(names)
+
+
 async def test_nothing_leaves_before_the_database_has_told_what_must_be_held_to(world: World) -> None:
     world.is_database_away = True
     book = await ready(world)
