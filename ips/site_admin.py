@@ -23,7 +23,13 @@ LIMITS = ("connections", "messages_per_connection", "per_second", "per_minute", 
 
 
 def _number(label: str) -> forms.IntegerField:
-    return forms.IntegerField(label=label, required=False, min_value=1, widget=UnfoldAdminIntegerFieldWidget())
+    return forms.IntegerField(
+        label=label,
+        required=False,
+        min_value=1,
+        max_value=sites.MAX_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
 
 
 class LimitsForm(Confirmation):

@@ -23,6 +23,7 @@ from relay_project.mail.text import clean
 
 MAX_SITE = 253  # characters, the column's
 MAX_REASON = 255
+MAX_LIMIT = 1_000_000  # of anything an hour; the column ends at 2^31, and nobody sends that much from one address
 NOTHING_LEARNED = {
     "learned_per_minute": None,
     "learned_connections": None,
@@ -94,11 +95,11 @@ def set_limits(
 ) -> bool:
     """Let these limits hold, where they say nothing the more general ones; False when they did already.
 
-    Raises ValueError when one is not above 0.
+    Raises ValueError when one is not from 1 to MAX_LIMIT.
     """
     wanted = asdict(limits)
-    if any(value is not None and value < 1 for value in wanted.values()):
-        raise ValueError("A limit is a whole number above 0; to let nothing go to a site, pause it.")
+    if any(value is not None and not 1 <= value <= MAX_LIMIT for value in wanted.values()):
+        raise ValueError(f"A limit is a whole number from 1 to {MAX_LIMIT:,}; to let nothing go to a site, pause it.")
     with transaction.atomic():
         row = _row_for(site, source_ip)
         former = {name: getattr(row, name) for name in wanted}

@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts import audit
 from ips.models import MtaStsPolicy, TlsOverride, TlsRequirement
-from ips.tls_policies import ANY_DOMAIN, remove_override, set_override
+from ips.tls_policies import ANY_DOMAIN, read_domain, remove_override, set_override
 from relay_project.web.staff import Confirmation, Facts, WithReason, asked_above_list, column, confirmed
 
 REQUIREMENT_COLOURS = {"none": "danger", "opportunistic": "info", "encrypted": "success", "verified": "success"}
@@ -34,6 +34,13 @@ class NewOverride(Requirement):
         widget=UnfoldAdminTextInputWidget(),
         help_text="A recipient domain, or * for all that publish no policy of their own.",
     )
+
+    def clean_domain(self) -> str:
+        """In its one spelling."""
+        try:
+            return read_domain(self.cleaned_data["domain"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 @admin.register(TlsOverride)

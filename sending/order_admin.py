@@ -12,10 +12,11 @@ from accounts import audit
 from ips.models import HeldSite
 from projects.models import Project
 from queues.models import Queue
+from relay_project.mail.address import InvalidDomain
 from relay_project.web.staff import Confirmation, Facts, Link, asked_above_list, column, confirmed
 from sending.backlog import orders
 from sending.backlog.orders import By, Order
-from sending.backlog.stretch import Wanted, count
+from sending.backlog.stretch import Wanted, count, read_domain
 from sending.models import Measurement, Operation, OperationKind
 
 PAGE_SECONDS = 2.0  # of an order that a page carries out; the rest is housekeeping's
@@ -60,7 +61,10 @@ class WhichMail(Confirmation):
 
     def clean_domain(self) -> str:
         """As waiting rows have it."""
-        return str(self.cleaned_data["domain"]).strip().lower()
+        try:
+            return read_domain(self.cleaned_data["domain"])
+        except InvalidDomain as error:
+            raise forms.ValidationError(f"This is {error}.") from error
 
 
 def _reason(help_text: str) -> forms.CharField:

@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.ids import hours_after
+from relay_project.mail.address import normalise_domain
 from sending.models import Phase
 
 EXAMINED_ROWS = 5000  # looked at by one statement: some 10 ms
@@ -60,6 +61,11 @@ class Wanted:
             "site": self.site,
             "floor": floor,
         }
+
+
+def read_domain(text: str) -> str:
+    """A recipients' domain as waiting rows have it, empty for every domain; raises InvalidDomain."""
+    return normalise_domain(text.strip()) if text.strip() else ""
 
 
 _AT_SITE = """(w.held_site_id IN (SELECT id FROM ips_heldsite WHERE site = %(site)s)

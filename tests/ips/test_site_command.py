@@ -81,7 +81,8 @@ def test_a_back_off_is_ended_and_a_lesson_forgotten(source_ip: SourceIp) -> None
         (["pause", "google", "--ip", "192.0.2.9", "--reason", "x"], "--ip: there is no source IP '192.0.2.9'."),
         (["limit", "google"], "Name at least one limit"),
         (["limit", "google", "--none", "--per-hour", "3"], "Name at least one limit"),
-        (["limit", "google", "--per-hour", "0"], "--per-hour: a limit is above 0"),
+        (["limit", "google", "--per-hour", "0"], "--per-hour: a limit is from 1 to 1,000,000"),
+        (["limit", "google", "--per-hour", "2147483648"], "--per-hour: a limit is from 1 to 1,000,000"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_its_name(source_ip: Any, arguments: list[str], sentence: str) -> None:

@@ -67,9 +67,10 @@ def test_a_site_is_paused_once_with_its_reason_and_resumed(ip: SourceIp) -> None
     assert actions() == ["site.paused", "site.resumed"]
 
 
-def test_limits_are_whole_numbers_above_zero() -> None:
-    with pytest.raises(ValueError, match="pause it"):
-        sites.set_limits("google", Limits(per_minute=0), actor=None, now=NOW)
+def test_limits_are_whole_numbers_from_one_to_a_million() -> None:
+    for number in (0, sites.MAX_LIMIT + 1):
+        with pytest.raises(ValueError, match="pause it"):
+            sites.set_limits("google", Limits(per_minute=number), actor=None, now=NOW)
     with pytest.raises(ValueError, match="Name a site"):
         sites.pause_site(" ", reason="", actor=None, now=NOW)
     assert not SiteLimit.objects.exists()

@@ -104,6 +104,7 @@ def test_an_interrupt_takes_the_rest_back(scene: Scene, monkeypatch: pytest.Monk
         (["reroute", "transactional", "--all", "--to", "transactional", *WHY], "--to: The mail is in the queue"),
         (["flush", "transactional", "--reason", " "], "--reason: Say why"),
         (["flush", "transactional", "--project", "Nobody", *WHY], "--project: no project is named 'Nobody'"),
+        (["purge", "transactional", "--yes", "--domain", "..x", *WHY], "--domain: '..x' is a label of the domain"),
         (["flush", "transactional", "--project", "999999", *WHY], "--project: no project is named '999999'"),
     ],
 )

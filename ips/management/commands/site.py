@@ -73,9 +73,9 @@ class Command(BaseCommand):
         if (limits == Limits()) != options["none"]:
             raise CommandError("Name at least one limit, or --none alone to take them back.")
         for name in LIMITS:
-            if options[name] is not None and options[name] < 1:
-                option = f"--{name.replace('_', '-')}"
-                raise CommandError(f"{option}: a limit is above 0; to let nothing go there, pause the site.")
+            if options[name] is not None and not 1 <= options[name] <= sites.MAX_LIMIT:
+                option, most = f"--{name.replace('_', '-')}", f"{sites.MAX_LIMIT:,}"
+                raise CommandError(f"{option}: a limit is from 1 to {most}; to let nothing go there, pause the site.")
         changed = sites.set_limits(site, limits, **by)
         words = _words({name: options[name] for name in LIMITS}) or "no limits of its own"
         return f"{where}: {words}." if changed else f"{where}: nothing has changed."

@@ -10,10 +10,11 @@ from accounts.audit import at_the_machine
 from projects.models import Project
 from queues.models import Queue
 from queues.pause import pause, resume
+from relay_project.mail.address import InvalidDomain
 from sending.backlog import orders
 from sending.backlog.depth import Depth, read_depths
 from sending.backlog.orders import By, Order, OrderRefused
-from sending.backlog.stretch import Wanted, count
+from sending.backlog.stretch import Wanted, count, read_domain
 from sending.models import Operation, OperationKind
 
 STEP_SECONDS = 5.0  # between two lines about a long order
@@ -104,7 +105,10 @@ def _wanted(options: dict[str, Any]) -> Wanted:
     queue, project = _queue(options["queue"], "QUEUE"), options["project"]
     if options["all"] and (project or options["domain"] or options["site"]):
         raise CommandError("--all goes with neither --project, --domain nor --site.")
-    domain, site = options["domain"].strip().lower(), options["site"].strip().lower()
+    try:
+        domain, site = read_domain(options["domain"]), options["site"].strip().lower()
+    except InvalidDomain as error:
+        raise CommandError(f"--domain: {options['domain']!r} is {error}.") from None
     return Wanted(queue.pk, _project(project).pk if project else None, domain, site)
 
 
