@@ -190,7 +190,8 @@ class AttemptAdmin(Happened):
 def _told(row: AttemptRecipient, addresses: dict[int, str]) -> Iterable[object]:
     who = link_to(Recipient, row.recipient_id, addresses.get(row.recipient_id))
     code = " ".join(filter(None, (str(row.smtp_code or "–"), row.smtp_enhanced_code)))
-    return who, row.recipient_status, code, row.smtp_message, _rule(row.rule)
+    status = format_html('<span class="relay-whole">{}</span>', row.recipient_status)
+    return who, status, code, row.smtp_message, _rule(row.rule)
 
 
 def _rule(name: str) -> str | SafeString:

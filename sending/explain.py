@@ -55,8 +55,9 @@ class LastWord:
 
     @property
     def sentence(self) -> str:
-        """As `quoted`, fit to begin a sentence; a host's name keeps its case."""
-        return self.quoted if self.by else self.quoted[:1].upper() + self.quoted[1:]
+        """As `quoted`, fit to begin a sentence; a host's or a domain's name keeps its case."""
+        begins_with_name = bool(self.by) or "." in self.quoted.partition(" ")[0]
+        return self.quoted if begins_with_name else self.quoted[:1].upper() + self.quoted[1:]
 
 
 @dataclass(frozen=True, slots=True)

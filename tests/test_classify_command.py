@@ -26,3 +26,7 @@ def test_step_and_number_of_recipients_matter(capsys: pytest.CaptureFixture[str]
 def test_what_is_no_reply_is_refused_with_a_sentence() -> None:
     with pytest.raises(CommandError, match="This is no SMTP reply"):
         call_command("classify", "hello")
+    with pytest.raises(CommandError, match="put a whole line in quotes"):
+        call_command("classify", "550", "5.1.1", "no")
+    with pytest.raises(CommandError, match="--recipients"):
+        call_command("classify", "550 no", "--recipients", "0")

@@ -122,6 +122,7 @@ def test_a_bounced_one_names_the_suppression_that_follows() -> None:
 
 
 def test_a_failed_one_says_how_often_it_was_tried() -> None:
+    assert why("failed", LastWord("", "one.test: SERVFAIL", 7, rule="expired")) == "Given up. one.test: SERVFAIL."
     assert why("failed", LastWord("", "no reply", 7)) == "Given up after 7 tries. The last: no reply."
 
 

@@ -12,6 +12,7 @@ from ips.models import HeldSite, SendCount, Sender, SiteLimit, SourceIp
 from projects.models import Domain
 from queues.models import Queue
 from queues.pause import pause
+from relay_project.db.ids import uuid_of
 from sending.backlog import why as module
 from sending.backlog.cancel import cancel_send
 from sending.backlog.why import why
@@ -223,6 +224,8 @@ def test_the_command_takes_a_send_a_recipient_or_an_address(scene: Scene) -> Non
     assert told.count("The queue transactional is paused by the operator.") == 2
     assert "blocklisted" in told
     assert asked(str(send.pk)) == told
+    with pytest.raises(CommandError, match="No send and no recipient"):  # the same id in it is not enough
+        asked(str(uuid_of(send.pk)))
     [ann, bob] = recipients_of(send.pk)
     assert asked(str(ann.pk)) == asked("Ann@ONE.example".replace("Ann", "ann"))
     assert "bob@two.example" not in asked(str(ann.pk))

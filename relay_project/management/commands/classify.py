@@ -26,10 +26,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the verdict."""
         stage = Stage(options["stage"])
+        if options["recipients"] < 1:
+            raise CommandError("--recipients: a transaction has at least 1.")
         try:
             reply = parse_reply([line.encode("utf-8", "surrogateescape") for line in options["reply"]])
         except MalformedReply as error:
-            raise CommandError(f"This is no SMTP reply: {error}.") from error
+            hint = "Each argument is a line; put a whole line in quotes." if len(options["reply"]) > 1 else ""
+            raise CommandError(f"This is no SMTP reply: {error}. {hint}".rstrip()) from error
         verdict = classify(stage, reply, recipients=options["recipients"])
         for name, value in _lines(verdict, is_throttle(stage, reply)):
             self.stdout.write(f"{name:<12}{value}")

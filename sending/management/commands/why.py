@@ -55,10 +55,12 @@ def _find(subject: str, since: datetime) -> Sequence[Recipient]:
         number = min(int(subject), MAX_ID)
         return recipients_of(number) or list(Recipient.objects.filter(pk=number))
     try:
-        send_id = id_of_uuid(uuid.UUID(subject))
+        wanted = uuid.UUID(subject)
     except ValueError:
         raise CommandError(f"{subject!r} is neither a uuid, an id nor an address.") from None
-    return recipients_of(send_id) if send_id is not None else []
+    send_id = id_of_uuid(wanted)
+    is_known = send_id is not None and Send.objects.filter(pk=send_id, uuid=wanted).exists()
+    return recipients_of(send_id) if send_id is not None and is_known else []
 
 
 def _of_address(address: str, since: datetime) -> Sequence[Recipient]:
