@@ -221,8 +221,9 @@ def test_two_housekeepers_do_not_collide(past: Scene) -> None:
         assert retention.run(timezone.now()) is None
         assert gone(40) == set()
     with connection.cursor() as cursor:
-        assert try_lock(cursor, RETENTION), "and the lock is let go"
-        cursor.execute("SELECT pg_advisory_unlock(%s)", [RETENTION])
+        cursor.execute("SELECT pg_advisory_lock(%s)", [RETENTION])  # waits for the other session's end
+        assert try_lock(cursor, RETENTION), "the run that found it taken holds nothing either"
+        cursor.execute("SELECT pg_advisory_unlock_all()")
 
 
 def test_small_tables_lose_what_is_old(past: Scene) -> None:
