@@ -34,7 +34,7 @@ run: setup ## start everything and send the first mail (ARGS="--port 8001")
 
 test: setup-dev lint ## lint, types and all tests (ARGS="tests/mail -x")
 	@$(find_tools)
-	exec $(PYTHON) -m pytest "$$@" $(ARGS)
+	$(run_tests)
 
 lint: setup-dev ## ruff and mypy
 	@$(PYTHON) -m ruff check --quiet .
@@ -134,6 +134,15 @@ for tool in $(TOOLS); do
     echo "$$package is not installed: the tests marked \"$$marker\" are left out."
     left_out="$${left_out:+$$left_out and }not $$marker"
 done
-set --
-if [ -n "$$left_out" ]; then set -- -m "$$left_out"; fi
+endef
+
+# The tests that are cheap run on every core at once; those with real processes, clocks and browsers one by one.
+define run_tests
+slow="journey or browser or postfix"
+pytest() { marks="$$1"; shift; $(PYTHON) -m pytest -m "$$marks$${left_out:+ and $$left_out}" "$$@"; }
+$(if $(ARGS),pytest "not nothing" $(ARGS); exit)
+failed=0
+pytest "not ($$slow)" -n auto --dist loadfile || failed=1
+pytest "($$slow)" || failed=1
+exit $$failed
 endef
