@@ -99,7 +99,7 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
     cursor.execute(_UPSERT, {"now": now, "rows": orjson.dumps(rows).decode()})
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
     for incident_id, source_ip_id, site, cause, rule, _ in opened:
-        log.warning("incident_opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
+        log.warning("incident.opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
     return _events(OPENED, opened)
 
 
