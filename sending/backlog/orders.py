@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from accounts import audit
@@ -113,10 +113,20 @@ def run(operation: Operation, seconds: float) -> bool:
 
 
 def carry_on(seconds: float) -> bool:
-    """Carry out whatever orders are open, the oldest first, for as long; whether none is left."""
+    """Carry out whatever orders are open, the oldest first, for as long; whether none is left to go on with.
+
+    One that fails keeps no other from being carried out; it is tried again with the next call.
+    """
     deadline = monotonic() + seconds
     for operation in Operation.objects.filter(ended_at=None).order_by("id"):
-        if monotonic() > deadline or not run(operation, deadline - monotonic()):
+        if monotonic() > deadline:
+            return False
+        try:
+            has_ended = run(operation, deadline - monotonic())
+        except DatabaseError:
+            log.exception("order.failed", order=operation.pk, kind=operation.kind, queue=operation.queue_id)
+            continue
+        if not has_ended:
             return False
     return True
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEntry
@@ -224,6 +224,28 @@ def test_an_order_goes_on_where_it_was_left(scene: Scene, monkeypatch: pytest.Mo
     assert given.done == 5
     assert all(scene.statuses(accepted) == ["cancelled"] for accepted in sends)
     assert not orders.step(given.pk, timezone.now())
+
+
+def test_an_order_that_fails_keeps_no_other_from_being_carried_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send("ann@one.example")
+    wanted = Order(OperationKind.PURGE, Wanted(scene.queue.pk), "because")
+    bad, good = (orders.give(wanted, SAM, timezone.now()) for _ in range(2))
+    carry_out = orders.lock_stretch
+
+    def fails_once(*args: Any) -> Any:
+        monkeypatch.setattr(orders, "lock_stretch", carry_out)
+        raise DataError("nobody foresaw this")
+
+    monkeypatch.setattr(orders, "lock_stretch", fails_once)
+    assert orders.carry_on(9), "nothing to be gone on with at once"
+    for operation in (bad, good):
+        operation.refresh_from_db()
+    assert (bad.ended_at is None, good.ended_at is None) == (True, False)
+    assert orders.carry_on(9)
+    bad.refresh_from_db()
+    assert bad.ended_at is not None
 
 
 def test_the_rest_of_an_order_can_be_taken_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
