@@ -371,8 +371,11 @@ def unforeseen(talk: Talk, failure: NetworkFailure, category: Category) -> Attem
         recipients=tuple(RecipientOutcome(target, verdict, None, failure) for target in talk.job.targets),
         site=talk.route.site if talk.route else "",
         resolved_hosts=talk.route.hosts if talk.route else (),
+        responded_host=talk.responded_host,
         conversations=talk.conversations,
+        tls=talk.tls,
         network_error=failure.text,
+        duration_ms=round((time.monotonic() - talk.job.claimed_at) * 1000),
         is_dialled=talk.is_dialled,
     )
 
