@@ -1,6 +1,7 @@
 """Why a recipient waits, or how it ended, in words. Pure: facts in, one Reason out; the console, the API, the staff admin
 and the commands show the same one (sending.backlog.why reads the facts)."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -211,9 +212,23 @@ def _held(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> R
     hold = wait.hold
     if hold is None:
         return None
-    why = hold.reason if hold.site in hold.reason else f"{hold.site}, {hold.reason}"
+    public = for_everybody(hold.reason)
+    why = public if hold.site in public else f"{hold.site}, {public}"
     text = f"Waits for its turn at the receiving site: {why}. Next slot at {clock(hold.next_slot, now)}."
-    return Reason(Kind.SITE_LIMIT, _with_ahead(text, hold.before), hold.next_slot)
+    detail = "" if public == hold.reason else f"{hold.reason}."
+    return Reason(Kind.SITE_LIMIT, _with_ahead(text, hold.before), hold.next_slot, detail)
+
+
+# What a gate quotes (sending.deliver.gate): the site's words, and those of staff.
+_QUOTED = re.compile(r"(?:: |, since it said )“.*”|(?<= is paused by staff):.*", re.DOTALL)
+
+
+def for_everybody(reason: str) -> str:
+    """A held site's reason without what is not for every tenant whose mail hangs there.
+
+    The site said its words about the mail of one of them, and may have named whom it was from and to.
+    """
+    return _QUOTED.sub("", reason)
 
 
 def _stopped(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:

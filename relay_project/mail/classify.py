@@ -146,6 +146,11 @@ def _decided(stage: Stage, code: str, enhanced: str, text: str) -> Verdict:
     return next((rule.verdict for rule in RULES if rule.matches(stage, code, enhanced, text)), UNEXPECTED)
 
 
+def without_addresses(text: str) -> str:
+    """A reply that is shown to others than those whose mail it is about: addresses in it become `<>`."""
+    return _ADDRESS.sub("<>", text)
+
+
 def source_of(rule: str) -> str:
     """Where it is written that a rule, by its id, decides as it does; empty for one that is no more."""
     return _SOURCES.get(rule, "")

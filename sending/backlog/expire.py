@@ -27,6 +27,7 @@ from relay_project.db.ids import id_floor
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter
 from sending.backlog.stretch import EXAMINED_ROWS
+from sending.explain import for_everybody
 from sending.models import RecipientStatus
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class _Old:
 
     def text(self, lifetime: timedelta) -> str:
         """Why it is given up."""
-        because = f" Last it waited for {self.site}: {self.held_by}." if self.site else ""
+        because = f" Last it waited for {self.site}: {for_everybody(self.held_by)}." if self.site else ""
         return f"Expired: it has waited for more than {in_words(lifetime)}.{because}"
 
 

@@ -17,6 +17,7 @@ from ips import limits
 from ips.limits import SiteRow, SiteRows
 from ips.senders import ServedIp
 from ips.warmup import ceiling
+from relay_project.mail.classify import without_addresses
 from relay_project.mail.mx import limits_of, provider_name
 from relay_project.mail.rates import NANOSECONDS, Learned, Limits, Pacer
 from relay_project.mail.text import clean
@@ -191,7 +192,7 @@ class Shaper:
 
     def throttled(self, ip: ServedIp, gate: Gate, reply: str, began_at: float) -> None:
         """A site told us to slow down, in these words."""
-        reply = clean(" ".join(reply.split()), MAX_REPLY)
+        reply = clean(without_addresses(" ".join(reply.split())), MAX_REPLY)
         if not gate.throttled(reply, began_at, time.monotonic(), datetime.now(UTC)):
             return
         self.watched[ip.id, gate.site] = gate

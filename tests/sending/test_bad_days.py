@@ -90,6 +90,15 @@ def test_a_lesson_of_a_site_that_nobody_sends_to_is_in_the_tables_only_and_holds
     assert shaper.gate_of(scene.ip, "dead").room(time.monotonic()) == 0, "known again when it is asked for"
 
 
+def test_a_lesson_names_nobody(scene: Scene) -> None:
+    """It is shown wherever mail hangs on the site, and is about one project's mail."""
+    shaper = Shaper()
+    said = "421 4.7.1 <ann@other.example>: too many messages from app@shop.example"
+    shaper.throttled(scene.ip, shaper.gate_of(scene.ip, "dead"), said, time.monotonic())
+    follow(scene, shaper)
+    assert SiteLimit.objects.get().learned_reply == "421 4.7.1 <>: too many messages from <>"
+
+
 def test_one_mail_tries_a_site_whose_pause_ended_while_nobody_looked(scene: Scene) -> None:
     """Else all that waits goes at once to a site that was to be asked by one mail."""
     shaper = Shaper()

@@ -51,7 +51,8 @@ def test_mail_is_given_up_when_its_lifetime_is_over_and_not_before(scene: Scene)
 
 def test_what_it_last_waited_for_is_named(scene: Scene) -> None:
     accepted = scene.send("ann@one.example")
-    give_back([given_back(scene.job(), wait_seconds=60, site="slow.example", reason="20 a minute")], timezone.now())
+    reason = "20 a minute, since it said “450 4.2.1 bob@other.example”"
+    give_back([given_back(scene.job(), wait_seconds=60, site="slow.example", reason=reason)], timezone.now())
     run(3.1)
     story = read_journey(Send.objects.get(pk=accepted.send_id), timezone.now()).recipients[0]
     assert "Last it waited for slow.example: 20 a minute." in story.sentence

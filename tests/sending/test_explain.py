@@ -62,6 +62,27 @@ def test_what_staff_said_is_for_staff() -> None:
     assert reason.detail == "Paused since 11:00:00 UTC: blocklisted."
 
 
+@pytest.mark.parametrize(
+    ("reason", "public"),
+    [
+        (
+            "google asked us to slow down: “450 4.2.1 ann@other.example”, and is left alone for now by 192.0.2.7",
+            "google asked us to slow down, and is left alone for now by 192.0.2.7",
+        ),
+        ("google: 6 a minute from 192.0.2.7, since it said “421 “slow” ann”", "google: 6 a minute from 192.0.2.7"),
+        ("google is paused by staff: Other Ltd. sends spam", "google is paused by staff"),
+        ("google: 20 a minute from 192.0.2.7", "google: 20 a minute from 192.0.2.7"),
+    ],
+)
+def test_what_a_site_said_about_anothers_mail_and_what_staff_wrote_is_for_staff(reason: str, public: str) -> None:
+    """Whatever hangs on a site shows its reason, and the mail that led to it is another project's."""
+    told = explain(
+        "queued", Wait(NOW, 0, False, hold=Hold("google", reason, NOW + timedelta(seconds=10))), None, 9, NOW
+    )
+    assert told.text == f"Waits for its turn at the receiving site: {public}. Next slot at 12:00:10 UTC."
+    assert told.detail == ("" if reason == public else f"{reason}.")
+
+
 def test_the_first_obstacle_is_the_reason() -> None:
     """A paused queue stands before a site's limit, and a time to come before a paused queue."""
     pause = Pause(NOW, "")
