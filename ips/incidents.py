@@ -43,8 +43,8 @@ ADVICE = {
         "spread the mail over more addresses or warm this one up more slowly."
     ),
     Cause.PROTOCOL: (
-        "The receiver refuses what we say, or TLS with it fails, or it gives no reason. Read the conversation of the "
-        "last attempt; a TLS policy or an override for the domain may be wrong."
+        "The receiver refuses what we say, or gives no reason that can be read. Read the conversation of the last "
+        "attempt."
     ),
 }
 

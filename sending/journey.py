@@ -124,6 +124,11 @@ class Result:
         return source_of(self.rule)
 
 
+def _is_session(record: dict[str, Any] | None) -> bool:
+    """Whether an attempt's TLS record is of a session, and not of a demand that was not met."""
+    return bool(record and record.get("version"))
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptStory:
     """One try in one domain."""
@@ -136,19 +141,26 @@ class AttemptStory:
 
     @property
     def tls(self) -> str:
-        """The TLS session in words; empty for a conversation in clear text."""
-        session = self.attempt.tls
-        if not session:
+        """The TLS session in words; empty without one."""
+        session = self.attempt.tls or {}
+        if not _is_session(session):
             return ""
         checked = "certificate verified" if session.get("verified") else "certificate not checked"
-        words = [session.get("version", "TLS"), session.get("cipher", ""), checked, _DEMANDS.get(session.get("policy"), "")]
+        demanded = _DEMANDS.get(session.get("policy"), "")
+        words = [session.get("version", "TLS"), session.get("cipher", ""), checked, demanded]
         return ", ".join(word for word in words if word)
 
     @property
     def is_clear(self) -> bool:
         """Mail was spoken of without TLS."""
         spoken = any(line.stage == Stage.MAIL for talk in self.conversations for line in talk.lines)
-        return spoken and not self.attempt.tls
+        return spoken and not _is_session(self.attempt.tls)
+
+    @property
+    def tls_unmet(self) -> str:
+        """By whom a session was demanded that did not come about: `demanded by DANE`."""
+        record = self.attempt.tls
+        return "" if not record or _is_session(record) else _DEMANDS.get(record.get("policy"), "")
 
     @property
     def ended_at(self) -> datetime:

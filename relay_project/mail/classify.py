@@ -42,14 +42,15 @@ class Cause(StrEnum):
     AUTHENTICATION = "authentication"  # SPF, DKIM or DMARC
     DNS = "dns"  # the PTR record, the EHLO name, or the return path's domain
     RATE = "rate"  # too many connections or messages
-    PROTOCOL = "protocol"  # what we said, TLS, or how we are set up
+    PROTOCOL = "protocol"  # what we said, or how we are set up
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision; `rule` is the id of the row that made it.
 
-    Infrastructure verdicts have a `cause`. `throttle`: fewer connections or messages from this source IP would help.
+    Infrastructure verdicts have a `cause`, but for a demand of TLS that is not met: that is about the receiver, or a
+    decision of staff. `throttle`: fewer connections or messages from this source IP would help.
     `soft`: a mail that ends so says something about its address, and often enough of it suppresses.
     """
 
@@ -94,6 +95,8 @@ _ABOUT_THE_ADDRESS = frozenset({Category.RECIPIENT, Category.DOMAIN, Category.TE
 # Stages at which 2xx means that the recipient, or the message for it, was taken. 251 and 252 are as good as 250
 # (RFC 5321 §4.2.3; lesson C5). A 2xx to the DATA command itself is none of these: no message was sent yet.
 _TAKING_STAGES = frozenset({Stage.RCPT, Stage.DATA_CLOSE})
+# Refusals of STARTTLS itself. Only a demand of TLS lets them end an attempt, so they say nothing about the source IP.
+_TLS_REFUSED = frozenset({"early-tls", "us-before-mail"})
 _LAST_STAGES = frozenset({Stage.DATA, Stage.DATA_CLOSE})
 
 SERVICE_CLOSING = 421  # RFC 5321 §3.8: said at any step, and by everybody who finds us too fast
@@ -116,6 +119,8 @@ def classify(stage: Stage, reply: Reply | None, failure: NetworkFailure | None =
     """
     if reply is not None and 400 <= reply.code <= 599:
         verdict = _by_table(stage, reply)
+        if stage is Stage.STARTTLS and verdict.rule in _TLS_REFUSED:
+            verdict = replace(verdict, cause=None)
         return _spared(verdict) if recipients > 1 and stage in _LAST_STAGES else verdict
     if failure is not None:
         return _of_failure(stage, failure)
@@ -173,7 +178,7 @@ def _of_failure(stage: Stage, failure: NetworkFailure) -> Verdict:
         Category.INFRASTRUCTURE if about_us else Category.TEMPORARY,
         suppress=False,
         rule=f"network-{failure.kind}",
-        cause=Cause.PROTOCOL if about_us else None,
+        cause=Cause.PROTOCOL if failure.kind is FailureKind.PROTOCOL else None,
         throttle=failure.kind is FailureKind.REFUSED or (failure.kind is FailureKind.CUT and stage is Stage.DIAL),
     )
 

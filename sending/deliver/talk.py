@@ -41,7 +41,7 @@ from sending.deliver.pool import Line, Pool
 from sending.deliver.prepare import Prepared, Preparer
 from sending.deliver.route import Route, Router, Unroutable
 from sending.deliver.shaper import Shaper
-from sending.deliver.tls_ladder import Demand, HostRefused, TlsLadder
+from sending.deliver.tls_ladder import Demand, HostRefused, TlsLadder, TlsPolicy
 
 TLS_USED = Counter(
     "relay_tls_transactions_total",
@@ -185,6 +185,7 @@ class Talk:
                 demand = await self._demand(route, endpoint)
             except HostRefused as refusal:
                 refused = str(refusal)
+                self._note_unmet(refusal.policy)
                 continue
             tried += 1
             try:
@@ -214,7 +215,7 @@ class Talk:
         transaction = await self._reused(line, demand)
         if transaction is None:
             await self._leave_room(line)
-            connection = await self._open(endpoint, demand)
+            connection = await self._open_or_note(endpoint, demand)
             transaction = await self._transact(connection, line, demand, demand, connection.opening_steps)
         if transaction.failure is not None and _is_before_message(transaction):
             failed = next(iter(transaction.results.values()))
@@ -234,6 +235,14 @@ class Talk:
             return None
         transaction = await self._transact(found[0], line, demand, found[1], ())
         return None if transaction.stale or _is_told_to_close(transaction) else transaction
+
+    async def _open_or_note(self, endpoint: Endpoint, demand: Demand) -> SmtpConnection:
+        try:
+            return await self._open(endpoint, demand)
+        except ConversationFailed:
+            if demand.is_strict:
+                self._note_unmet(demand.policy)
+            raise
 
     async def _open(self, endpoint: Endpoint, demand: Demand) -> SmtpConnection:
         """A new connection; where opportunistic STARTTLS itself fails, once more in clear text (RFC 7435)."""
@@ -299,12 +308,14 @@ class Talk:
         _tls_used(demand.policy.value, used.version if used else "clear").inc()
         if used is None:
             return None
-        record = {
-            "version": used.version,
-            "cipher": used.cipher,
-            "verified": used.verified,
-            "policy": demand.policy.value,
-        }
+        return self._tls_words(demand.policy, used.version, used.cipher, used.verified)
+
+    def _note_unmet(self, policy: TlsPolicy) -> None:
+        """Who demanded a session that did not come about; one with another host of the attempt says more."""
+        self.tls = self.tls or self._tls_words(policy, None, None, False)
+
+    def _tls_words(self, policy: TlsPolicy, version: str | None, cipher: str | None, verified: bool) -> dict[str, Any]:
+        record = {"version": version, "cipher": cipher, "verified": verified, "policy": policy.value}
         if self.rule is not None and self.rule.sts is not None:
             record["mta_sts"] = self.rule.sts.mode.value
         return record

@@ -38,7 +38,11 @@ class TlsPolicy(StrEnum):
 
 
 class HostRefused(Exception):
-    """No mail of this domain may go to this host now; the message says why."""
+    """No mail of this domain may go to this host now; the message says why, `policy` whose demand it is."""
+
+    def __init__(self, policy: TlsPolicy, reason: str) -> None:
+        super().__init__(reason)
+        self.policy = policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class Demand:
                 self.names,
             )
         return former.requirement >= self.requirement
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether no mail goes without TLS."""
+        return self.requirement >= TlsRequirement.ENCRYPTED
 
     @property
     def vouch(self) -> Vouch | None:
@@ -112,7 +121,8 @@ class TlsLadder:
             if not enforced.allows(endpoint.host):
                 patterns = ", ".join(enforced.mx)
                 raise HostRefused(
-                    f"{endpoint.host} is an MX of {domain}, but its MTA-STS policy (enforce) allows only {patterns}"
+                    TlsPolicy.MTA_STS,
+                    f"{endpoint.host} is an MX of {domain}, but its MTA-STS policy (enforce) allows only {patterns}",
                 )
             return Demand(TlsRequirement.VERIFIED, TlsPolicy.MTA_STS, endpoint.host)
         return OPPORTUNISTIC if rule.default is TlsRequirement.OPPORTUNISTIC else _by_staff(rule.default, endpoint.host)
@@ -123,7 +133,8 @@ class TlsLadder:
             where = await self.resolver.host(endpoint.host)
             base, records = await self._records(where, endpoint)
         except LookupFailed as error:  # an attacker could withhold what is there (RFC 7672 §2.1.2)
-            raise HostRefused(f"the TLSA records of {endpoint.host} cannot be looked up: {error}") from None
+            reason = f"the TLSA records of {endpoint.host} cannot be looked up: {error}"
+            raise HostRefused(TlsPolicy.DANE, reason) from None
         if not records:
             return None
         good = usable(records)

@@ -275,13 +275,23 @@ def test_a_hostile_reply_is_stored_on_the_incident_without_harm(scene: Scene) ->
     assert len(Incident.objects.get().last_reply) == 2000
 
 
-def test_a_tls_failure_is_an_incident_of_protocol(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("reply", "failure"),
+    [
+        (None, NetworkFailure(FailureKind.TLS, "certificate has expired")),
+        (Reply(502, "5.5.1", "Not implemented"), None),
+    ],
+)
+def test_a_demand_of_tls_that_is_not_met_is_no_incident_of_our_source_ip(
+    scene: Scene, reply: Reply | None, failure: NetworkFailure | None
+) -> None:
     scene.send(ANN)
-    failure = NetworkFailure(FailureKind.TLS, "certificate has expired")
-    settle([ended(scene.job(), Stage.STARTTLS, None, failure)], timezone.now())
+    settle([ended(scene.job(), Stage.STARTTLS, reply, failure)], timezone.now())
+    assert not Incident.objects.exists()
+
+
+def test_an_error_in_what_was_said_is_an_incident_of_protocol(scene: Scene) -> None:
+    scene.send(ANN)
+    settle([ended(scene.job(), Stage.MAIL, None, NetworkFailure(FailureKind.PROTOCOL, "no SMTP"))], timezone.now())
     incident = Incident.objects.get()
-    assert (incident.cause, incident.rule, incident.last_reply) == (
-        "protocol",
-        "network-tls",
-        "certificate has expired",
-    )
+    assert (incident.cause, incident.rule, incident.last_reply) == ("protocol", "network-protocol", "no SMTP")

@@ -73,6 +73,10 @@ def test_what_demanded_tls_is_said_and_clear_text_only_where_mail_was_spoken_of(
     assert "TLSv1.3, X, certificate verified, demanded by DANE" in [
         s.tls for s in read_journey(rows.send, now).attempts
     ]
+    reached.tls = {"version": None, "cipher": None, "verified": False, "policy": "mta-sts"}
+    reached.save()
+    (story,) = [one for one in read_journey(rows.send, now).attempts if one.attempt.pk == reached.pk]
+    assert (story.tls, story.tls_unmet) == ("", "demanded by MTA-STS")
     stories = read_journey(rows.send, now).attempts
     assert {story.is_clear for story in stories if story.attempt.domain == "university.example"} == {False}
     assert any(story.is_clear for story in stories if story.attempt.domain == "example.net")

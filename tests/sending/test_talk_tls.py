@@ -160,6 +160,11 @@ async def world() -> AsyncIterator[World]:
         await resolver.aclose()
 
 
+def unmet(policy: str, **more: str) -> dict[str, Any]:
+    """What an attempt keeps of a demand without a session."""
+    return {"version": None, "cipher": None, "verified": False, "policy": policy, **more}
+
+
 def enforce(*hosts: str) -> Policy:
     return Policy(Mode.ENFORCE, hosts, 86_400)
 
@@ -204,14 +209,15 @@ async def test_an_enforced_policy_defers_whatever_is_less(world: World) -> None:
     """RFC 8461 §5: a wrong certificate, no STARTTLS, another host; never clear text."""
     world.policies["bank.test"] = enforce(MX)
     world.smtp.tls = WRONG
-    verdict, _, reason = await world.outcome()
-    assert verdict == "deferred"
+    nothing = unmet("mta-sts", mta_sts="enforce")
+    verdict, tls, reason = await world.outcome()
+    assert (verdict, tls) == ("deferred", nothing)
     assert "TLS handshake" in reason
     world.smtp.tls = None
-    assert await world.outcome() == ("deferred", {}, "the server does not offer STARTTLS")
+    assert await world.outcome() == ("deferred", nothing, "the server does not offer STARTTLS")
     world.policies["bank.test"] = enforce("mx.bank.test")
-    verdict, _, reason = await world.outcome()
-    assert verdict == "deferred"
+    verdict, tls, reason = await world.outcome()
+    assert (verdict, tls) == ("deferred", nothing)
     assert reason == f"{MX} is an MX of bank.test, but its MTA-STS policy (enforce) allows only mx.bank.test"
     assert world.received == []
 
@@ -258,7 +264,7 @@ def chain_context(folder: Path, *chain: Authority) -> ssl.SSLContext:
 async def test_dane_defers_another_certificate_and_never_falls_back(world: World) -> None:
     world.publish(3, der_of(WRONG_PEM))
     verdict, tls, reason = await world.outcome()
-    assert (verdict, tls) == ("deferred", {})
+    assert (verdict, tls) == ("deferred", unmet("dane"))
     assert reason == "DANE: no TLSA record matches the server's certificate"
     world.smtp.tls = None
     assert (await world.outcome())[2] == "the server does not offer STARTTLS"
@@ -274,8 +280,8 @@ async def test_a_valid_certificate_does_not_help_where_dane_fails(world: World) 
 
 async def test_bogus_tlsa_records_defer(world: World) -> None:
     world.dns.bogus_tlsa = True
-    verdict, _, reason = await world.outcome()
-    assert verdict == "deferred"
+    verdict, tls, reason = await world.outcome()
+    assert (verdict, tls) == ("deferred", unmet("dane"))
     assert "TLSA records of mx.sandbox.test cannot be looked up" in reason
     assert world.received == []
 
@@ -300,9 +306,9 @@ async def test_a_signed_domain_costs_its_questions_once(world: World) -> None:
     [
         ("none", RIGHT, ("accepted", None)),
         ("encrypted", WRONG, ("accepted", "override")),
-        ("encrypted", None, ("deferred", None)),
+        ("encrypted", None, ("deferred", "override")),
         ("verified", RIGHT, ("accepted", "override")),
-        ("verified", WRONG, ("deferred", None)),
+        ("verified", WRONG, ("deferred", "override")),
     ],
 )
 async def test_what_staff_decide_is_what_happens(
