@@ -19,6 +19,8 @@ class Kind(StrEnum):
     MISSING = "missing"
     DISABLED = "disabled"
     SPAM = "spam"
+    THROTTLE = "throttle"
+    BLOCKLISTED = "blocklisted"
     SLOW = "slow"  # accepted, but every reply takes its time
     DROP = "drop"  # the connection is cut after DATA, before the final reply
     COMPLAINT = "complaint"  # accepted; an ARF report (RFC 5965) follows
@@ -46,11 +48,13 @@ REFUSALS = {
     Kind.MISSING: Reply(550, "5.1.1", "No such mailbox here"),
     Kind.DISABLED: Reply(550, "5.2.1", "The mailbox is disabled"),
     Kind.SPAM: Reply(550, "5.7.1", "The message looks like spam and is refused"),
+    Kind.THROTTLE: Reply(421, "4.7.0", "Too many messages from your address, slow down"),
+    Kind.BLOCKLISTED: Reply(554, "5.7.1", "Service unavailable; client host blocked using zen.spamhaus.org"),
     Kind.GREYLIST: Reply(451, "4.7.1", "Greylisted, please try again later"),
 }
 
-# Refusals that can come later as a report; greylisting is a matter of the conversation itself.
-REPORTED = frozenset(REFUSALS) - {Kind.GREYLIST}
+# Refusals that can come later as a report; the others are a matter of the conversation itself.
+REPORTED = frozenset(REFUSALS) - {Kind.GREYLIST, Kind.THROTTLE, Kind.BLOCKLISTED}
 _KINDS = {kind.value: kind for kind in Kind}
 
 

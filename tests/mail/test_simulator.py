@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_project.mail.classify import Outcome, classify
+from relay_project.mail.classify import Cause, Outcome, classify
 from relay_project.mail.reply import Stage
 from relay_project.mail.simulator import Kind, behaviour
 
@@ -18,6 +18,8 @@ from relay_project.mail.simulator import Kind, behaviour
         ("disabled", 550, "5.2.1"),
         ("spam", 550, "5.7.1"),
         ("greylist", 451, "4.7.1"),
+        ("throttle", 421, "4.7.0"),
+        ("blocklisted", 554, "5.7.1"),
     ],
 )
 def test_a_refusal_has_the_tables_codes(local_part: str, code: int, enhanced: str) -> None:
@@ -51,6 +53,8 @@ def test_suffixes_move_the_answer() -> None:
         ("missing", Outcome.BOUNCED, True),
         ("disabled", Outcome.BOUNCED, True),
         ("spam", Outcome.BOUNCED, False),
+        ("throttle", Outcome.DEFERRED, False),
+        ("blocklisted", Outcome.BOUNCED, False),
     ],
 )
 @pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA_CLOSE])
@@ -59,6 +63,12 @@ def test_refusals_are_classified_as_their_names_say(
 ) -> None:
     verdict = classify(stage, behaviour(local_part).reply)
     assert (verdict.outcome, verdict.suppress) == (outcome, suppress)
+
+
+def test_what_is_about_the_source_ip_says_so() -> None:
+    throttle, blocklisted = (classify(Stage.RCPT, behaviour(name).reply) for name in ("throttle", "blocklisted"))
+    assert (throttle.cause, throttle.throttle) == (Cause.RATE, True)
+    assert (blocklisted.cause, blocklisted.throttle) == (Cause.IP_REPUTATION, False)
 
 
 @given(st.text())
