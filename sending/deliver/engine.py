@@ -24,7 +24,6 @@ from ips.senders import Registration, ServedIp
 from relay_project.db.keyring import ring
 from relay_project.mail.classify import Category, Outcome, Verdict
 from relay_project.mail.reply import FailureKind, NetworkFailure
-from relay_project.mail.text import clean
 from relay_project.metrics import Counter, Gauge
 from relay_project.net.resolver import Resolver
 from sending.deliver import giveback, wakeups
@@ -49,6 +48,9 @@ log = structlog.get_logger()
 IN_FLIGHT = Gauge("relay_mails_in_flight", "Recipients claimed and not yet settled.", multiprocess_mode="livesum")
 LOOKS = Counter("relay_looks_total", "Looks of the senders for due mail, by what they found.", ["found"])
 UNFORESEEN = Counter("relay_unforeseen_failures_total", "Attempts that ended in an error nobody foresaw (see the log).")
+
+# What people read; the error itself is in the log.
+OUR_ERROR = "an error of ours; the log names it by this attempt's id"
 
 SWEEP_SECONDS = 0.9  # less than a sender at rest waits between looks: each of them sweeps
 SETTLE_SECONDS = 0.05
@@ -255,11 +257,10 @@ class Engine:
                 outcome = unforeseen(talk, failure, Category.TEMPORARY)
             else:
                 outcome = GiveBack(talk.job)
-        except Exception as error:
+        except Exception:
             UNFORESEEN.inc()
             log.exception("attempt.unforeseen_failure", attempt=talk.job.attempt_id, send=talk.job.send_id)
-            text = f"internal error: {type(error).__name__}: {clean(str(error), 300)}"
-            outcome = unforeseen(talk, NetworkFailure(FailureKind.PROTOCOL, text), Category.INFRASTRUCTURE)
+            outcome = unforeseen(talk, NetworkFailure(FailureKind.PROTOCOL, OUR_ERROR), Category.INFRASTRUCTURE)
         self.talks.pop(talk.job.attempt_id, None)
         if isinstance(outcome, GiveBack):
             self.shaper.count(talk.ip.id, -1)

@@ -327,7 +327,7 @@ def test_a_message_that_cannot_be_read_is_backed_off_alone(world: World) -> None
     world.start_sender(RETRY_SCHEDULE="1s")
     eventually(lambda: all(world.statuses(other) == ["accepted"] for other in others))
     eventually(lambda: world.statuses(poison) == ["failed"])
-    assert "internal error" in world.attempts(poison)[0].network_error
+    assert world.attempts(poison)[0].network_error == "an error of ours; the log names it by this attempt's id"
     assert world.ledger().is_good
 
 
