@@ -32,6 +32,7 @@ FINISHED = Gauge("relay_retention_finished_timestamp_seconds", "When retention l
 
 IN_USE = "somebody uses the table"
 RUNS_KEPT = timedelta(days=90)
+CLOCKS_DIFFER = timedelta(minutes=1)  # from here on somebody should know
 
 log = structlog.get_logger()
 
@@ -182,6 +183,16 @@ def measure() -> None:
     last = RetentionRun.objects.exclude(finished_at=None).order_by("-id").first()
     if last is not None and last.finished_at is not None:
         FINISHED.set(last.finished_at.timestamp())
+
+
+def by_both_clocks(now: datetime) -> datetime:
+    """Now, by this host or by the database, whichever is behind: a clock that runs ahead must not drop what is young."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        theirs: datetime = cursor.fetchone()[0]
+    if abs(now - theirs) > CLOCKS_DIFFER:
+        log.warning("retention.clocks_differ", here=now.isoformat(), database=theirs.isoformat())
+    return min(now, theirs)
 
 
 # --- Removal -------------------------------------------------------------------------------------------------------

@@ -97,6 +97,14 @@ def test_days_past_their_time_leave_whole_and_younger_ones_stay(past: Scene) -> 
     assert run().partitions == 0
 
 
+def test_a_clock_that_runs_ahead_drops_nothing_that_is_young(past: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    before = timezone.now()
+    ahead = retention.by_both_clocks(before + timedelta(days=400))
+    assert before - timedelta(seconds=1) < ahead < before + timedelta(minutes=1)
+    assert retention.by_both_clocks(before - timedelta(days=1)) == before - timedelta(days=1)
+    assert "retention.clocks_differ" in caplog.text
+
+
 def test_each_family_has_its_own_time(past: Scene, settings: Any) -> None:
     settings.RETENTION_CONTENT_DAYS, settings.RETENTION_ATTEMPTS_DAYS, settings.RETENTION_EVENTS_DAYS = 30, 32, 45
     settings.RETENTION_SENDS_DAYS = 35

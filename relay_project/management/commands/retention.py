@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print, then remove."""
-        now = timezone.now()
+        now = retention.by_both_clocks(timezone.now())
         self._show_kept()
         self._show_due(now)
         if options["dry_run"]:
