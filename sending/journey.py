@@ -146,7 +146,7 @@ class AttemptStory:
         if not _is_session(session):
             return ""
         checked = "certificate verified" if session.get("verified") else "certificate not checked"
-        demanded = _DEMANDS.get(session.get("policy"), "")
+        demanded = _DEMANDS.get(session.get("policy", ""), "")
         words = [session.get("version", "TLS"), session.get("cipher", ""), checked, demanded]
         return ", ".join(word for word in words if word)
 
@@ -160,7 +160,7 @@ class AttemptStory:
     def tls_unmet(self) -> str:
         """By whom a session was demanded that did not come about: `demanded by DANE`."""
         record = self.attempt.tls
-        return "" if not record or _is_session(record) else _DEMANDS.get(record.get("policy"), "")
+        return "" if not record or _is_session(record) else _DEMANDS.get(record.get("policy", ""), "")
 
     @property
     def ended_at(self) -> datetime:

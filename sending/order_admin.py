@@ -13,7 +13,7 @@ from ips.models import HeldSite
 from projects.models import Project
 from queues.models import Queue
 from relay_project.mail.address import InvalidDomain
-from relay_project.web.staff import Confirmation, Facts, Link, asked_above_list, column, confirmed
+from relay_project.web.staff import Confirmation, Facts, Link, Preview, asked_above_list, column, confirmed
 from sending.backlog import orders
 from sending.backlog.orders import By, Order
 from sending.backlog.stretch import Wanted, count, read_domain
@@ -104,25 +104,31 @@ def _wanted(data: dict[str, Any]) -> Wanted:
     return Wanted(data["queue"].pk, project.pk if project else None, data["domain"], data["site"])
 
 
-def _preview(what: str, data: dict[str, Any]) -> str:
-    counted = count(_wanted(data)) or "how much fits takes too long to count"
-    return f"In “{data['queue']}” {counted}. {what} Continue?"
+def _preview(verb: str, what: str, data: dict[str, Any]) -> Preview:
+    counted = count(_wanted(data))
+    if counted is None:
+        return Preview(f"In “{data['queue']}” how much fits takes too long to count. {what} Continue?", verb)
+    if not counted.movable:
+        return Preview(f"In “{data['queue']}” {counted}. There is nothing to {verb.lower()}.", "")
+    more, noun = "more than " if counted.is_more else "", "recipient" if counted.movable == 1 else "recipients"
+    question = f"In “{data['queue']}” {counted}. {what} Continue?"
+    return Preview(question, f"{verb} {more}{counted.movable:,} {noun}")
 
 
-def preview_flush(data: dict[str, Any]) -> str:
+def preview_flush(data: dict[str, Any]) -> Preview:
     """What a flush would do."""
     scheduled = "Scheduled mail leaves as well." if data["with_scheduled"] else "Scheduled mail keeps its time."
-    return _preview(f"What waits for a time is due now. {scheduled}", data)
+    return _preview("Flush", f"What waits for a time is due now. {scheduled}", data)
 
 
-def preview_reroute(data: dict[str, Any]) -> str:
+def preview_reroute(data: dict[str, Any]) -> Preview:
     """What a reroute would do."""
-    return _preview(f"All of it moves to “{data['to']}” and leaves by that queue's source IPs.", data)
+    return _preview("Reroute", f"All of it moves to “{data['to']}” and leaves by that queue's source IPs.", data)
 
 
-def preview_purge(data: dict[str, Any]) -> str:
+def preview_purge(data: dict[str, Any]) -> Preview:
     """What a purge would do."""
-    return _preview("All of it is cancelled for good.", data)
+    return _preview("Purge", "All of it is cancelled for good.", data)
 
 
 @admin.register(Operation)

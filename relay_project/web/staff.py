@@ -296,6 +296,14 @@ def confirmed(
 ListActionBody = Callable[[Any, HttpRequest, dict[str, Any]], str]
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What a filled form would do: the question, and the words of the button that does it; empty: there is nothing to do."""
+
+    question: str
+    button: str
+
+
 def asked_above_list(
     title: str,
     *,
@@ -303,7 +311,7 @@ def asked_above_list(
     icon: str,
     form: type[forms.Form],
     danger: bool = False,
-    preview: Callable[[dict[str, Any]], str] | None = None,
+    preview: Callable[[dict[str, Any]], Preview] | None = None,
 ) -> Callable[[ListActionBody], Any]:
     """Make `(self, request, data) -> sentence` an action of a model's list (`actions_list`) that waits for POST.
 
@@ -320,7 +328,7 @@ def asked_above_list(
             if request.method == "POST" and filled.is_valid():
                 if preview is None or request.POST.get("seen") == _digest(filled):
                     return _carry_out(self, request, back, lambda: body(self, request, filled.cleaned_data))
-                asked |= {"question": preview(filled.cleaned_data), "seen": _digest(filled)}
+                asked |= {"preview": preview(filled.cleaned_data), "seen": _digest(filled)}
             return _ask(self, request, asked)
 
         return action(description=title, icon=icon, url_path=body.__name__.replace("_", "-"))(view)

@@ -130,6 +130,11 @@ class Counted:
     in_flight: int
     is_more: bool
 
+    @property
+    def movable(self) -> int:
+        """Those that an order may touch."""
+        return max(self.waiting - self.in_flight, 0)
+
     def __str__(self) -> str:
         more = "more than " if self.is_more else ""
         noun = "recipient waits" if self.waiting == 1 else "recipients wait"

@@ -28,7 +28,7 @@ def carry_out(client: Client, kind: str, **data: Any) -> tuple[str, str]:
     page = asked.content.decode()
     seen = re.search(r'name="seen" value="([0-9a-f]{64})"', page)
     assert seen, page
-    question = re.search(r'relay-question">([^<]*)<', page)
+    question = re.search(r'relay-question relay-preview" role="status">([^<]*)<', page)
     assert question
     done = client.post(url(kind), {**data, "seen": seen[1]}, follow=True)
     return question[1], "; ".join(map(str, done.context["messages"]))
@@ -53,8 +53,19 @@ def test_a_purge_shows_how_many_before_it_is_done(staff_client: Client, sam: Use
     assert (given.actor_id, given.address) == (sam.pk, "127.0.0.1")
 
 
+def test_the_button_says_how_many_and_there_is_none_for_nobody(staff_client: Client, world: World) -> None:
+    data = {"queue": world[Queue].pk, "reason": "wrong link"}
+    assert re.search(r">\s*Purge 1 recipient\s*<", staff_client.post(url("purge"), data).content.decode())
+    assert re.search(r">\s*Flush 1 recipient\s*<", staff_client.post(url("flush"), data).content.decode())
+    page = staff_client.post(url("purge"), {**data, "domain": "elsewhere.example"}).content.decode()
+    assert "0 recipients wait. There is nothing to purge." in page
+    assert 'name="seen"' not in page
+    assert not re.search(r"<button[^>]*>\s*Purge", page)
+    assert "Look again" in page
+
+
 def test_consent_to_one_preview_is_none_to_another_order(staff_client: Client, world: World) -> None:
-    data = {"queue": world[Queue].pk, "domain": "elsewhere.example", "reason": "wrong link"}
+    data = {"queue": world[Queue].pk, "domain": "example.net", "reason": "wrong link"}
     page = staff_client.post(url("purge"), data).content.decode()
     seen = re.search(r'name="seen" value="([0-9a-f]{64})"', page)
     assert seen
