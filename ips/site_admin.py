@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -246,13 +246,33 @@ class SiteLimitAdmin(Facts):
         return f"{row.site} is tried again."
 
 
+class StillHeld(admin.SimpleListFilter):
+    """Those that are held now; rows outlive that for some minutes."""
+
+    title = "slot"
+    parameter_name = "slot"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """What else may be shown."""
+        return [("any", "Passed as well")]
+
+    def choices(self, changelist: Any) -> Any:
+        """The first is what an untouched list shows."""
+        first, *others = super().choices(changelist)
+        return [{**first, "display": "To come"}, *others]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[HeldSite]) -> QuerySet[HeldSite]:
+        """The list only: a row's page stays."""
+        return queryset if self.value() == "any" else queryset.filter(sites.held_now(timezone.now()))
+
+
 @admin.register(HeldSite)
 class HeldSiteAdmin(Facts):
     """Receiving sites that may not be tried now, and why."""
 
     list_display = ("id", "site", Link("queue", Queue), "carried_by", "next_slot", "reason")
     list_display_links = ("id", "site")
-    list_filter = ("queue",)
+    list_filter = (StillHeld, "queue")
     search_fields = ("site",)
     search_help_text = "Site"
     actions_detail = ("pause", "flush")

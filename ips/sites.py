@@ -7,7 +7,7 @@ MX hosts (relay_project.mail.mx); with a source IP an order holds for that one, 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -18,12 +18,16 @@ from accounts.models import User
 from ips.limits import drop_empty
 from ips.models import HeldSite, SiteLimit, SitePause, SourceIp
 from queues.pause import Span
+from relay_project.mail.mx import PROVIDERS
 from relay_project.mail.rates import Limits
 from relay_project.mail.text import clean
 
 MAX_SITE = 253  # characters, the column's
 MAX_REASON = 255
 MAX_LIMIT = 1_000_000  # of anything an hour; the column ends at 2^31, and nobody sends that much from one address
+# Senders look at held sites twice a second: a slot that passed longer ago is of a site on which nothing hangs any more, or
+# of one at which nobody looks. Neither is held.
+PASSED = timedelta(seconds=10)
 NOTHING_LEARNED = {
     "learned_per_minute": None,
     "learned_connections": None,
@@ -155,6 +159,18 @@ def flush(
         SiteLimit.objects.filter(pk__in=[row.pk for row in rows]).update(back_off_until=now, changed_at=now)
         _look_again(site, now)
     return len(rows)
+
+
+def held_now(now: datetime) -> Q:
+    """Held sites whose next slot is still to come, or just came."""
+    return Q(next_slot__gt=now - PASSED)
+
+
+def known_sites() -> set[str]:
+    """Every name under which something is known: providers, held sites, limits, pauses and lessons."""
+    held = HeldSite.objects.values_list("site", flat=True).distinct()
+    limited = SiteLimit.objects.values_list("site", flat=True).distinct()
+    return {provider.name for provider in PROVIDERS}.union(held, limited)
 
 
 def pauses_since(moment: datetime) -> dict[tuple[str, int | None], list[Span]]:

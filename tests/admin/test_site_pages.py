@@ -1,10 +1,12 @@
 """Staff limit, pause and resume sites, take lessons back, and warm IPs up, each by an action that asks."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from ips.models import HeldSite, SiteLimit, SourceIp
 from tests.admin.test_actions import carry_out, last_entry, url_of
@@ -61,6 +63,15 @@ def test_a_lesson_is_taken_back_or_its_pause_ended(staff_client: Client, world: 
     row.refresh_from_db()
     assert (row.learned_at, row.connections) == (None, 3)
     assert last_entry().detail["reply"] == "421 4.7.0 <b>Slow down</b>"
+
+
+def test_the_list_leaves_out_sites_that_are_held_no_more(staff_client: Client, world: World) -> None:
+    held: Any = world[HeldSite]
+    HeldSite.objects.update(next_slot=timezone.now() - timedelta(minutes=1))
+    listed = reverse("admin:ips_heldsite_changelist")
+    assert "421 4.7.0 Slow down" not in staff_client.get(listed).content.decode()
+    assert "421 4.7.0 Slow down" in staff_client.get(f"{listed}?slot=any").content.decode()
+    assert staff_client.get(reverse("admin:ips_heldsite_change", args=[held.pk])).status_code == 200
 
 
 def test_a_held_sites_page_leads_to_what_can_be_done(staff_client: Client, world: World) -> None:

@@ -44,6 +44,28 @@ def test_the_list_tells_what_holds_mail_back(source_ip: SourceIp) -> None:
     assert "they asked" in run("list")
 
 
+def test_a_site_whose_slot_has_passed_is_held_no_more(source_ip: SourceIp) -> None:
+    passed = timezone.now() - timedelta(minutes=1)
+    HeldSite.objects.create(queue_id=source_ip.queue_id, site="slow.example", reason="paused", next_slot=passed)
+    assert run("list") == "No site is held, paused or limited."
+
+
+def test_a_name_that_nobody_knows_is_noted_and_obeyed(source_ip: SourceIp) -> None:
+    notes = StringIO()
+    call_command("site", "pause", "gogle", "--reason", "x", stdout=StringIO(), stderr=notes)
+    assert notes.getvalue().startswith("Note: no provider, held site or limit is known by the name gogle. Did you mean")
+    assert "google" in notes.getvalue()
+    assert SiteLimit.objects.get().site == "gogle"
+    notes = StringIO()
+    call_command("site", "limit", "aspmx.l.google.com", "--per-hour", "9", stdout=StringIO(), stderr=notes)
+    assert notes.getvalue().strip().endswith("Did you mean google?")
+    HeldSite.objects.create(queue_id=source_ip.queue_id, site="slow.example", reason="x", next_slot=timezone.now())
+    notes = StringIO()
+    for name in ("google", "gogle", "slow.example"):
+        call_command("site", "limit", name, "--per-hour", "9", stdout=StringIO(), stderr=notes)
+    assert notes.getvalue() == ""
+
+
 def test_a_site_is_paused_and_resumed_from_all_or_one(source_ip: SourceIp) -> None:
     assert run("pause", "Google", "--reason", "x") == "google from every source IP is paused."
     assert run("pause", "google", "--reason", "x") == "google from every source IP was already paused."

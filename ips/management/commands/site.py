@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -9,9 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.audit import at_the_machine
 from ips import sites
 from ips.models import HeldSite, SiteLimit, SourceIp
+from relay_project.mail.mx import site_of
 from relay_project.mail.rates import Limits
 
 MOST = 200  # lines of a list
+CLOSE = 3  # names offered for one that is not known
 LIMITS = {
     "connections": "at once",
     "messages_per_connection": "messages on one connection",
@@ -50,7 +53,10 @@ class Command(BaseCommand):
             raise CommandError(f"SITE: name a provider or MX hosts, in at most {sites.MAX_SITE} characters.")
         by = {"source_ip": source_ip, "actor": None, "now": datetime.now(UTC), "actor_label": at_the_machine()}
         where = f"{site} from {source_ip or 'every source IP'}"
+        note = _stranger(site) if options["action"] in ("pause", "limit") else ""
         self.stdout.write(getattr(self, f"_{options['action']}")(site, where, by, options))
+        if note:
+            self.stderr.write(note)
 
     def _pause(self, site: str, where: str, by: dict[str, Any], options: dict[str, Any]) -> str:
         if not options["reason"].strip():
@@ -97,13 +103,24 @@ def _source_ip(address: str | None) -> SourceIp | None:
     return found[0]
 
 
+def _stranger(site: str) -> str:
+    """What to say of a name under which nothing is known, in case it is mistyped; it may be the name of a site to come."""
+    known = sites.known_sites()
+    if site in known:
+        return ""
+    provider = site_of(site.split(","))  # of an MX host of theirs
+    close = [provider] if provider in known else get_close_matches(site, sorted(known), n=CLOSE)
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"Note: no provider, held site or limit is known by the name {site}.{meant}"
+
+
 def _lines(now: datetime) -> list[str]:
-    held = HeldSite.objects.select_related("queue", "source_ip").order_by("next_slot")[:MOST]
+    held = HeldSite.objects.filter(sites.held_now(now)).select_related("queue", "source_ip").order_by("next_slot")
     rows = SiteLimit.objects.select_related("source_ip")[:MOST]
     lines = [
         f"held     {one.site}  queue {one.queue}  {one.source_ip or 'any source IP'}  "
         f"next slot {one.next_slot:%H:%M:%S} UTC  {one.reason}"
-        for one in held
+        for one in held[:MOST]
     ]
     return [*lines, *(line for row in rows for line in _of_row(row, now))] or ["No site is held, paused or limited."]
 
