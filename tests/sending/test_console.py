@@ -11,6 +11,7 @@ from django.urls import reverse
 from projects.console.urls import inside
 from projects.models import ApiKey, Domain, Membership
 from sending.console.urls import urlpatterns
+from sending.models import Attempt
 from tests.browser.seed import Seeded, seed
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +129,14 @@ def test_a_part_asked_for_after_signing_out_reloads_the_page(rows: Seeded, visit
     response = visit("", f"/console/{rows.shop.pk}", **{"HX-Request": "true"})
     assert response["HX-Refresh"] == "true"
     assert response.content == b""
+
+
+def test_a_demand_of_tls_that_was_not_met_is_named_on_the_page_of_the_send(rows: Seeded, visit: Any) -> None:
+    unmet = {"version": None, "cipher": None, "verified": False, "policy": "mta-sts"}
+    attempts = Attempt.objects.filter(send_id=rows.send.pk, domain="university.example")
+    assert attempts.update(tls=unmet)
+    page = visit("alice", f"/console/{rows.shop.pk}/sends/{rows.send.uuid}").content.decode()
+    assert "TLS was demanded by MTA-STS; no session" in page
 
 
 def test_html_of_a_mail_stands_under_a_policy_of_its_own(rows: Seeded, visit: Any) -> None:
