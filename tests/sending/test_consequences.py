@@ -226,6 +226,13 @@ def test_a_refusal_of_our_address_opens_an_incident_and_suppresses_nobody(scene:
     assert (event.subject_kind, event.subject_id) == ("incident", incident.pk)
 
 
+def test_what_the_simulator_was_asked_to_say_alarms_nobody(scene: Scene, settings) -> None:  # type: ignore[no-untyped-def]
+    mail(scene, BLOCKED, timezone.now(), f"blocklisted@{settings.SIMULATOR_DOMAIN}")
+    assert not Incident.objects.exists()
+    mail(scene, BLOCKED, timezone.now(), "ann@one.example")
+    assert Incident.objects.exists()
+
+
 def test_what_is_seen_again_is_counted_on_the_open_incident(scene: Scene) -> None:
     now = timezone.now()
     mail(scene, BLOCKED, now - DAY)
