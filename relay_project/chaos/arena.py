@@ -50,6 +50,7 @@ class Loader:
     accepted: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
     reader: threading.Thread | None = None
+    is_killed: bool = False
 
     def read(self) -> None:
         """Take down what it says until it ends."""
@@ -69,9 +70,12 @@ class Loader:
             raise ChaosError(f"The load was not accepted within {seconds:.0f} seconds.") from None
         assert self.reader is not None
         self.reader.join()
+        if self.process.returncode and not self.is_killed:
+            raise ChaosError(f"The accepting process ended with code {self.process.returncode}.")
 
     def kill(self) -> None:
         """SIGKILL, in mid-accept."""
+        self.is_killed = True
         self.process.kill()
 
 
@@ -86,6 +90,7 @@ class Arena:
         self._settings = settings
         self._stack = ExitStack()
         self._number = 0
+        self._project = ""
         self.server = EmbeddedPostgres(folder / "data")
         self.env: dict[str, str] = {}
 
@@ -95,7 +100,7 @@ class Arena:
             stack.callback(self.server.stop)
             self.start_database()
             self.env = self._environment()
-            self.ask("prepare")
+            self._project = str(self.ask("prepare")["project"])
             self._stack = stack.pop_all()
         return self
 
@@ -173,7 +178,7 @@ class Arena:
     def load(self, messages: int = 0, pace: float = 300, batch: int = 10) -> Loader:
         """Begin to accept that many messages (0: the trial's number), `pace` a second."""
         messages = messages or self.messages
-        process = self._inside("load", str(self._number), str(messages), str(batch), str(pace))
+        process = self._inside("load", self._project, str(self._number), str(messages), str(batch), str(pace))
         self._number += messages
         loader = Loader(process)
         loader.reader = threading.Thread(target=loader.read, daemon=True)

@@ -38,9 +38,9 @@ def prepare() -> None:
     say(project=make_stage().pk)
 
 
-def load(begin: int, messages: int, batch: int, pace: float) -> None:
+def load(project_id: int, begin: int, messages: int, batch: int, pace: float) -> None:
     """Accept `messages` numbered from `begin`, `pace` a second, and say which."""
-    project = _project()
+    project: Project | None = None
     number, began = begin, time.monotonic()
     while number < begin + messages:
         time.sleep(max(began + (number - begin) / pace - time.monotonic(), 0))
@@ -48,7 +48,7 @@ def load(begin: int, messages: int, batch: int, pace: float) -> None:
         requests = [letter(each, BODY_BYTES) for each in range(*span)]
         number = span[1]
         try:
-            project = project or Project.objects.get(name="Benchmark")
+            project = project or Project.objects.get(pk=project_id)
             take(project, requests)
         except (DatabaseError, InterfaceError, OSError) as error:
             say(doubtful=span, error=type(error).__name__)
@@ -56,13 +56,6 @@ def load(begin: int, messages: int, batch: int, pace: float) -> None:
             time.sleep(PAUSE_SECONDS)
         else:
             say(accepted=span)
-
-
-def _project() -> Project | None:
-    try:
-        return Project.objects.get(name="Benchmark")
-    except (DatabaseError, InterfaceError):
-        return None
 
 
 def hurry(seconds: float) -> None:

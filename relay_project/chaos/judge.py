@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from relay_project.chaos.arena import Arena, wait_until
+from relay_project.chaos.arena import Arena, ChaosError, wait_until
 from relay_project.chaos.trials import Trial, small_disk
 from relay_project.chaos.witness import Witness
 from relay_project.db.embedded import make_temporary_folder
@@ -80,6 +80,8 @@ def _settle(arena: Arena) -> dict[str, Any]:
 
 def _verdict(trial: Trial, arena: Arena, report: dict[str, Any], seconds: float) -> Verdict:
     accepted = set().union(*(loader.accepted for loader in arena.loaders))
+    if not accepted:
+        raise ChaosError("Nothing was accepted, so nothing could be lost.")
     doubtful = set().union(*(loader.doubtful for loader in arena.loaders))
     copies = dict(arena.witness.copies)
     states = {int(number): state for number, state in report["states"].items()}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from relay_project.chaos.arena import Loader, hurt
+from relay_project.chaos.arena import ChaosError, Loader, hurt
 from relay_project.chaos.judge import Verdict, _verdict
 from relay_project.chaos.trials import TRIALS, Trial
 from relay_project.chaos.witness import Witness
@@ -95,7 +95,12 @@ def test_mail_that_ended_with_a_reason_is_not_lost() -> None:
 
 
 def test_mail_in_doubt_may_have_been_taken_or_not() -> None:
-    assert verdict(copies={9: 1}, states={9: "accepted"}, accepted=set()).is_good
+    assert verdict(copies={1: 1, 9: 1}, states={1: "accepted", 9: "accepted"}, accepted={1}).is_good
+
+
+def test_a_trial_without_mail_proves_nothing() -> None:
+    with pytest.raises(ChaosError, match="Nothing was accepted"):
+        verdict(copies={}, states={}, accepted=set())
 
 
 @pytest.mark.parametrize("kept_from", [{"lost_attempts": {1: 1}}, {"unanswered": {1: 1}}])

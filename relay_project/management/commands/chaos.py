@@ -93,7 +93,7 @@ def _line(name: str, verdict: Verdict) -> str:
 def _run_inside(name: str, *words: str) -> None:
     commands: dict[str, Callable[[], None]] = {
         "prepare": inside.prepare,
-        "load": lambda: inside.load(int(words[0]), int(words[1]), int(words[2]), float(words[3])),
+        "load": lambda: inside.load(int(words[0]), int(words[1]), int(words[2]), int(words[3]), float(words[4])),
         "hurry": lambda: inside.hurry(float(words[0])),
         "report": inside.report,
     }
