@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,12 +82,11 @@ class Loader:
 class Arena:
     """A context; everything it starts ends with it."""
 
-    def __init__(self, folder: Path, messages: int, witness: Witness, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, messages: int, witness: Witness) -> None:
         self.folder = folder
         self.messages = messages
         self.witness = witness
         self.loaders: list[Loader] = []
-        self._settings = settings
         self._stack = ExitStack()
         self._number = 0
         self._project = ""
@@ -113,7 +112,7 @@ class Arena:
         database = BenchDatabase(self.server.url, "", self.server.pid, self.server.data)
         route = {"SMTP_ROUTES": json.dumps({"*": f"127.0.0.1:{self.witness.port}"})}
         plan = Plan("drain", signatures=1)
-        return {**environment(plan, database, self.folder), **SETTINGS, **route, **self._settings}
+        return {**environment(plan, database, self.folder), **SETTINGS, **route}
 
     # --- the database ----------------------------------------------------------------------------------------------
 

@@ -48,8 +48,8 @@ class Verdict:
 def judge(trial: Trial, messages: int) -> Verdict:
     """Run one trial. Raises ChaosError where it could not take place, LeftOut where this machine cannot."""
     began = time.monotonic()
-    witness = Witness(slow=trial.slow, cut_share=trial.cut_share)
-    with _folder(trial) as folder, Arena(folder, messages, witness, trial.settings) as arena:
+    witness = Witness(cut_share=trial.cut_share)
+    with _folder(trial) as folder, Arena(folder, messages, witness) as arena:
         trial.act(arena)
         report = _settle(arena)
         return _verdict(trial, arena, report, time.monotonic() - began)

@@ -7,9 +7,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from relay_project.bench.process import Process, family
@@ -34,9 +34,7 @@ class Trial:
     says: str
     act: Callable[[Arena], None]
     may_duplicate: bool = True
-    slow: float = 0.2  # seconds at most before a 250
     cut_share: float = 0.0  # of messages that the receiver takes without saying so
-    settings: Mapping[str, str] = field(default_factory=dict)
     on_small_disk: bool = False
 
 

@@ -37,7 +37,7 @@ class Trap:
 class Witness:
     """An SMTP server in a thread of its own, as a context. `slow` seconds at most pass before the 250 of a message."""
 
-    def __init__(self, slow: float = 0.1, cut_share: float = 0.0) -> None:
+    def __init__(self, slow: float = 0.2, cut_share: float = 0.0) -> None:
         self.copies: Counter[int] = Counter()  # number → messages whose final dot came
         self.unanswered: Counter[int] = Counter()  # number → those whose 250 could not be written
         self.port = 0
