@@ -11,16 +11,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from relay_project.bench.peers.child import Peer
 from relay_project.bench.peers.postfix import PeerError
 from relay_project.db.child import last_lines, open_log, tethered
 
 ACCOUNT = "opendkim"  # made by the package
 SELECTOR = "bench"
 START_SECONDS = 10.0
-STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
 
@@ -33,7 +31,7 @@ def why_not() -> str | None:
     return None
 
 
-class OpenDkim:
+class OpenDkim(Peer):
     """One signing process, as a context."""
 
     def __init__(self, folder: Path, *, domain: str, key_pem: str) -> None:
@@ -45,18 +43,11 @@ class OpenDkim:
         self._key_pem = key_pem
         self._socket = folder / "milter"
         self._out = folder / "opendkim.out"
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """Its socket, as Postfix's smtpd_milters wants it."""
         return f"unix:{self._socket}"
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None
-        return self._process.pid
 
     def start(self) -> None:
         """Write the key and the configuration, start it and return when its socket is there."""
@@ -76,27 +67,6 @@ class OpenDkim:
                 self.stop()
                 raise PeerError(f"OpenDKIM did not start, and wrote: {words}")
             time.sleep(POLL_SECONDS)
-
-    def stop(self) -> None:
-        """End it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _write(self) -> None:
         account = pwd.getpwnam(ACCOUNT)

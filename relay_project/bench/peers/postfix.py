@@ -17,9 +17,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from relay_project.bench.peers.child import Peer
 from relay_project.db.child import last_lines, open_log, tethered
 from relay_project.quickstart.ports import LOOPBACK, choose_ports
 
@@ -27,7 +26,6 @@ ACCOUNT = "postfix"  # made by the package
 POST_GROUP = "postdrop"
 DAEMONS = Path("/usr/lib/postfix/sbin")
 START_SECONDS = 20.0
-STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 QUEUE_FOLDERS = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"),
@@ -71,7 +69,7 @@ def why_not() -> str | None:
     return None
 
 
-class Postfix:
+class Postfix(Peer):
     """One instance, as a context. `settings` are lines of main.cf (postconf(5)) over the ones given here."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, port: int = 0) -> None:
@@ -86,13 +84,6 @@ class Postfix:
         self.log = folder / "log" / "postfix.log"
         self._out = folder / "log" / "master.out"
         self._settings = {**self._base(), **(settings or {})}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process id of its master; the daemons are its children."""
-        assert self._process is not None
-        return self._process.pid
 
     def log_text(self) -> str:
         """All that it has logged."""
@@ -112,27 +103,6 @@ class Postfix:
                 start_new_session=True,
             )
         self._await_greeting()
-
-    def stop(self) -> None:
-        """End it: the master tells its children."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _base(self) -> dict[str, str]:
         """An instance that takes mail for any domain from loopback and asks nobody but the operator's settings."""
