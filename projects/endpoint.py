@@ -7,6 +7,7 @@ from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from accounts.models import User
 from projects.access import Caller, ForeignEntity, NoSuchEntity, entity
 from projects.models import Project
 from projects.scopes import Scope, by_method
@@ -59,3 +60,10 @@ class Endpoint(APIView):
             raise ApiError(404, str(missing)) from None
         except ForeignEntity as foreign:
             raise ApiError(403, str(foreign)) from None
+
+
+def person_of(view: Endpoint) -> User:
+    """The person behind a request at organisation level, where there always is one."""
+    user = view.caller.user
+    assert user is not None
+    return user

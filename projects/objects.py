@@ -8,6 +8,7 @@ from accounts.models import User
 from projects.dkim_keys import dkim_host, dkim_txt_value, published_keys
 from projects.keeping import content_days
 from projects.models import ApiKey, DkimKey, Domain, Membership, Project
+from projects.roles import role_of
 
 
 def timestamp(moment: datetime | None) -> int | None:
@@ -27,11 +28,12 @@ def project_object(project: Project) -> dict[str, Any]:
 
 
 def api_key_object(key: ApiKey, token: str | None = None) -> dict[str, Any]:
-    """ApiKey; `token` only in the answer that creates it. `expires_at` is ours."""
+    """ApiKey; `token` only in the answer that creates it. `role` and `expires_at` are ours."""
     return {
         "id": key.pk,
         "name": key.name,
         "scopes": list(key.scopes),
+        "role": role_of(key.scopes),
         "allowed_ips": list(key.allowed_ips),
         "key": token,
         "created_at": timestamp(key.created_at),
@@ -77,18 +79,32 @@ def user_object(user: User) -> dict[str, Any]:
     }
 
 
+def found_person_object(user: User) -> dict[str, Any]:
+    """A person that a search found: the contract's organisation member, of whose roles an installation has one."""
+    return {
+        "id": user.pk,
+        "role": "admin",
+        "user_id": user.pk,
+        "user_username": user.login,
+        "user_email": user.email or user.login or "",
+        "user_picture_url": user.picture_url or None,
+        "user_name": user.name,
+    }
+
+
 def project_user_objects(memberships: Iterable[Membership]) -> list[dict[str, Any]]:
     """ProjectUsers; the memberships come with project, user and the user's identities."""
     return [project_user_object(membership) for membership in memberships]
 
 
 def project_user_object(membership: Membership) -> dict[str, Any]:
-    """ProjectUser."""
+    """ProjectUser; `role` is ours."""
     subjects = [identity.subject for identity in membership.user.identities.all()]
     return {
         "id": membership.pk,
         "created_at": timestamp(membership.created_at),
         "scopes": list(membership.scopes),
+        "role": role_of(membership.scopes),
         "user": user_object(membership.user),
         "oidc_sub": subjects[0] if subjects else None,
         "project": project_object(membership.project),

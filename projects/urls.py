@@ -4,7 +4,8 @@ from django.urls import path
 
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
 from projects.api.keys import ApiKeysView, ApiKeyView
-from projects.api.projects import InitProjectView, InitView, ProjectUsersView, ProjectUserView, ProjectView
+from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
+from projects.api.projects import InitProjectView, InitView, ProjectView
 
 urlpatterns = [
     path("init", InitView.as_view()),
@@ -12,6 +13,9 @@ urlpatterns = [
     path("project", ProjectView.as_view()),
     path("project-users", ProjectUsersView.as_view()),
     path("project-users/<str:member_id>", ProjectUserView.as_view()),
+    path("roles", RolesView.as_view()),
+    path("memberships", MembershipsView.as_view()),
+    path("memberships/<str:member_id>", MembershipView.as_view()),
     path("api-keys", ApiKeysView.as_view()),
     path("api-keys/<str:key_id>", ApiKeyView.as_view()),
     path("domains", DomainsView.as_view()),

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from projects.api.members import PeopleView
 from projects.console.urls import inside as console_inside
 from projects.console.urls import outside as console_outside
 from relay_project.web import errors
@@ -17,6 +18,7 @@ urlpatterns = [
     path("console/<int:project_id>", include([*console_inside, *console_mail])),
     path("admin/", admin.site.urls),
     path("api/health", alive),
+    path("api/oidc/search", PeopleView.as_view()),
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
     # The last one under /api, so that an unknown route has the API's error shape.

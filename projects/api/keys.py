@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from projects.api.grants import read_grant
 from projects.api_keys import KeyChange, create_key, delete_key, update_key
 from projects.endpoint import Endpoint
 from projects.models import ApiKey
 from projects.objects import api_key_object
-from projects.scopes import SCOPES, Scope, by_method
-from relay_project.web.fields import NOT_A_CHOICE, Fields
+from projects.scopes import Scope, by_method
+from relay_project.web.fields import Fields
 
 LAST_MOMENT = 253_402_300_799  # 31 December 9999 in Unix seconds, where Python's datetime ends
 
@@ -28,7 +29,7 @@ class ApiKeysView(Endpoint):
         """A new key; the only answer with its token."""
         fields = self.fields()
         name = fields.text("name", required=True)
-        scopes = read_scopes(fields, required=True)
+        scopes = read_grant(fields, required=True)
         allowed_ips = fields.texts("allowed_ips")
         expires_at = _read_expiry(fields)
         fields.check()
@@ -51,7 +52,7 @@ class ApiKeyView(Endpoint):
         change = KeyChange(
             name=fields.text("name", required="name" in fields),
             is_enabled=fields.boolean("is_enabled"),
-            scopes=read_scopes(fields, required="scopes" in fields),
+            scopes=read_grant(fields, required="scopes" in fields),
             allowed_ips=fields.texts("allowed_ips"),
             expires_at=_read_expiry(fields),
             never_expires="expires_at" in said and said["expires_at"] is None,
@@ -63,15 +64,6 @@ class ApiKeyView(Endpoint):
         """The key opens nothing any more."""
         delete_key(self.entity(ApiKey.objects.all(), key_id), self.caller)
         return Response([])
-
-
-def read_scopes(fields: Fields, required: bool) -> list[str] | None:
-    """The field `scopes`: known ones only, each wrong one named as `scopes[i]`."""
-    scopes = fields.texts("scopes", required=required)
-    for index, scope in enumerate(scopes or []):
-        if scope not in SCOPES:
-            fields.note(f"scopes[{index}]", NOT_A_CHOICE)
-    return scopes
 
 
 def _read_expiry(fields: Fields) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Projects and their people over the API, and what a console asks when it starts."""
+"""Projects over the API, and what a console asks when it starts."""
 
 from typing import Any
 
@@ -8,21 +8,13 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from projects.access import memberships_of
-from projects.api.keys import read_scopes
-from projects.endpoint import Endpoint
+from projects.endpoint import Endpoint, person_of
 from projects.events import EventKind
 from projects.keeping import LEAST_DAYS, keep_content, most_days
-from projects.members import (
-    IDENTITIES,
-    add_member,
-    create_project,
-    members_of,
-    remove_all_members,
-    remove_member,
-    rename_project,
-)
-from projects.models import Membership, Project, SendType
+from projects.members import IDENTITIES, create_project, rename_project
+from projects.models import Project, SendType
 from projects.objects import project_object, project_user_object, project_user_objects
+from projects.roles import role_objects
 from projects.scopes import SCOPES, Scope, by_method
 
 # The rates at which a console warns, as the contract; the great providers' own limits are 0.3 % of complaints.
@@ -68,43 +60,8 @@ class ProjectView(Endpoint):
         name = fields.text("name", required=True)
         send_type = fields.choice("send_type", SendType.values, required=True)
         fields.check()
-        user = _person(self)
+        user = person_of(self)
         return Response(project_user_object(create_project(user, name or "", send_type or "", self.caller)))
-
-
-class ProjectUsersView(Endpoint):
-    """`/project-users`."""
-
-    required_scope = by_method(GET=Scope.PROJECT_READ, POST=Scope.PROJECT_WRITE, DELETE=Scope.PROJECT_WRITE)
-
-    def get(self, request: Request) -> Response:
-        """Everybody who belongs to the project."""
-        return Response(project_user_objects(members_of(self.project)))
-
-    def post(self, request: Request) -> Response:
-        """Add a person."""
-        fields = self.fields()
-        user_id = fields.integer("user_id", required=True)
-        scopes = read_scopes(fields, required=False)
-        fields.check()
-        return Response(project_user_object(add_member(self.project, user_id or 0, scopes or [], self.caller)))
-
-    def delete(self, request: Request) -> Response:
-        """Remove everybody, as the contract has it."""
-        remove_all_members(self.project, self.caller)
-        return Response([])
-
-
-class ProjectUserView(Endpoint):
-    """`/project-users/{id}`."""
-
-    required_scope = by_method(DELETE=Scope.PROJECT_WRITE)
-
-    def delete(self, request: Request, member_id: str) -> Response:
-        """Remove one person."""
-        members = Membership.objects.select_related("project", "user")
-        remove_member(self.entity(members, member_id), self.caller)
-        return Response([])
 
 
 class InitView(Endpoint):
@@ -114,7 +71,7 @@ class InitView(Endpoint):
 
     def get(self, request: Request) -> Response:
         """The person's projects and the installation's constants."""
-        user = _person(self)
+        user = person_of(self)
         memberships = memberships_of(user).prefetch_related(IDENTITIES)
         return Response(
             {
@@ -150,14 +107,7 @@ def _config(user: User) -> dict[str, Any]:
         "app": {
             "system_project_id": system.pk if system else None,
             "webhook": {"events": [kind.value for kind in EventKind]},
-            "api_keys": {"scopes": [scope.value for scope in SCOPES]},
+            "api_keys": {"scopes": [scope.value for scope in SCOPES], "roles": role_objects()},
             "compliance": {"rates": COMPLIANCE_RATES},
         },
     }
-
-
-def _person(view: Endpoint) -> User:
-    """The person behind a session; at organisation level there is always one."""
-    user = view.caller.user
-    assert user is not None
-    return user

@@ -25,8 +25,8 @@ def read_page(query: Mapping[str, str]) -> Page:
     limit = read_number(query, "limit")
     offset = read_number(query, "offset")
     return Page(
-        DEFAULT_LIMIT if limit is None else _within("limit", limit, 1, MAX_LIMIT),
-        0 if offset is None else _within("offset", offset, 0, MAX_OFFSET),
+        DEFAULT_LIMIT if limit is None else within("limit", limit, 1, MAX_LIMIT),
+        0 if offset is None else within("offset", offset, 0, MAX_OFFSET),
         read_number(query, "before_id"),
     )
 
@@ -60,7 +60,8 @@ def read_path_id(raw: str) -> int:
     return value
 
 
-def _within(name: str, value: int, least: int, most: int) -> int:
+def within(name: str, value: int, least: int, most: int) -> int:
+    """The value; raises Violations for one out of bounds."""
     if not least <= value <= most:
         raise violation(name, f"This value should be between {least} and {most}.")
     return value

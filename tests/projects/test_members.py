@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 def test_a_person_founds_a_project_and_has_every_scope_in_it(signed_in, alice):
     status, made = signed_in(alice).post("/project", {"name": "New", "send_type": "distributional"})
     assert status == 200
-    assert set(made) == {"id", "created_at", "scopes", "user", "oidc_sub", "project"}
+    assert set(made) == {"id", "created_at", "scopes", "role", "user", "oidc_sub", "project"}
     assert set(made["user"]) == {"id", "name", "email", "username", "picture_url", "oidc_sub"}
     assert made["scopes"] == [scope.value for scope in SCOPES]
     assert (made["project"]["name"], made["project"]["send_type"]) == ("New", "distributional")
