@@ -97,6 +97,8 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Domains", "language", "projects_domain"),
             ("DKIM keys", "signature", "projects_dkimkey"),
             ("API keys", "key", "projects_apikey"),
+            ("Webhooks", "webhook", "webhooks_webhook"),
+            ("Webhook deliveries", "outbound", "webhooks_webhookdelivery"),
             ("Events", "history", "projects_event"),
         ),
     ),

@@ -117,6 +117,8 @@ MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
 MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 1024)
 # An API request's body. A mail of MAX_MESSAGE_BYTES fits: base64 adds a third, JSON's escapes more.
 MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
+MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
+PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
 PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
 
 # --- Retention, in days --------------------------------------------------------------------------------------------
@@ -130,6 +132,7 @@ RETENTION_ATTEMPTS_DAYS = min(
     read_positive(env, "RETENTION_ATTEMPTS_DAYS", default=30, maximum=3650), RETENTION_SENDS_DAYS
 )
 RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, maximum=3650)
+RETENTION_DELIVERIES_DAYS = read_positive(env, "RETENTION_DELIVERIES_DAYS", default=14, maximum=3650)
 RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)
 RETENTION_SANDBOX_DAYS = read_positive(env, "RETENTION_SANDBOX_DAYS", default=30, maximum=3650)
 RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, minimum=0, maximum=36_500)  # 0: for ever

@@ -10,17 +10,19 @@ from projects.console.urls import outside as console_outside
 from relay_project.web import errors
 from relay_project.web.liveness import alive
 from sending.console.urls import urlpatterns as console_mail
+from webhooks.console.urls import urlpatterns as console_webhooks
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console-start")),
     path("", include("accounts.urls")),  # before the admin, whose own sign-in pages it replaces
     path("console/", include(console_outside)),
-    path("console/<int:project_id>", include([*console_inside, *console_mail])),
+    path("console/<int:project_id>", include([*console_inside, *console_mail, *console_webhooks])),
     path("admin/", admin.site.urls),
     path("api/health", alive),
     path("api/oidc/search", PeopleView.as_view()),
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
+    path("api/console/", include("webhooks.urls")),
     # The last one under /api, so that an unknown route has the API's error shape.
     path("api/<path:rest>", errors.unknown_route),
 ]

@@ -238,7 +238,7 @@ def test_events_that_are_not_written_yet_are_in_no_table_of_those_that_are() -> 
         kind.value for kind in EventKind
     }
     for path, tree in modules():
-        if path.name != "events.py":
+        if path.name != "events.py" and "console" not in path.parts:  # pages say in words what each kind means
             used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_event_kind(node)}
             texts = {
                 node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)

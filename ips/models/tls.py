@@ -41,7 +41,9 @@ class TlsRequirement(models.TextChoices):
 class TlsOverride(models.Model):
     """A decision of staff about one recipient domain, above what it publishes; `*` is for all that publish nothing."""
 
-    domain = models.CharField(max_length=253, unique=True, help_text="A recipient domain, or * for all without a policy.")
+    domain = models.CharField(
+        max_length=253, unique=True, help_text="A recipient domain, or * for all without a policy."
+    )
     requirement = models.CharField(max_length=13, choices=TlsRequirement.choices)
     reason = models.CharField(max_length=255)
     changed_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -12,7 +12,14 @@ from relay_project.bench.scenarios import COMPARISONS, plan_of, plans_of
 # What describes the machine and not the run: of both sides of a comparison one is enough.
 CONDITIONS = (
     *("fsync", "synchronous_commit", "fdatasync_us", "shared_buffers", "cores", "cpu", "memory_gib"),
-    *("rsa_2048_per_second", "rsa_2048_alone_per_second", "versions", "measured_at", "in_flight_rows", "site_connections"),
+    *(
+        "rsa_2048_per_second",
+        "rsa_2048_alone_per_second",
+        "versions",
+        "measured_at",
+        "in_flight_rows",
+        "site_connections",
+    ),
 )
 HOISTED = ("messages", "body_bytes", "signatures", "processes", "percentiles")
 

@@ -128,7 +128,9 @@ class Recipient(models.Model):
         indexes = (
             models.Index(fields=("send",), name="recipient_send"),
             models.Index(fields=("project_id", "status", "id"), name="recipient_status"),
-            models.Index(fields=("id",), condition=models.Q(status__in=("queued", "deferred")), name="recipient_not_final"),
+            models.Index(
+                fields=("id",), condition=models.Q(status__in=("queued", "deferred")), name="recipient_not_final"
+            ),
         )
 
     def __str__(self) -> str:

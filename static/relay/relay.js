@@ -111,7 +111,7 @@ document.addEventListener("click", (event) => {
   const button = event.target instanceof Element ? event.target.closest("[data-ticks]") : null;
   if (!button) return;
   const values = new Set(button.dataset.ticks.split(" "));
-  for (const box of button.form.querySelectorAll("input[type=checkbox][name=scopes]")) {
+  for (const box of button.closest("fieldset").querySelectorAll("input[type=checkbox]")) {
     box.checked = values.has(box.value);
   }
 });

@@ -42,6 +42,7 @@ from sending.models import (
     Waiting,
 )
 from tests.admin.secret import SECRET
+from webhooks.models import Webhook, WebhookDelivery
 
 
 @pytest.fixture
@@ -110,6 +111,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         DkimKey.objects.create(domain=domain, selector="s1", private_key=SECRET, public_key="PEM"),
         Event.objects.create(
             project_id=project.pk, kind="recipient.deferred", subject_kind="recipient", subject_id=recipient.pk, payload={}
+        ),
+        Webhook.objects.create(project=project, url="https://shop.example/hook", events=["domain.created"], secret=SECRET),
+        WebhookDelivery.objects.create(
+            project_id=project.pk, webhook_id=1, event_id=7, event="domain.created", url="https://shop.example/hook",
+            request_body="{}",
         ),
         EventOutbox.objects.create(event_id=7),
         FeedPosition.objects.create(event_id=7),

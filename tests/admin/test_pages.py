@@ -20,10 +20,11 @@ from relay_project.db.ids import MAX_ID, id_floor
 from relay_project.web.staff import Happened, span, subject_of
 from sending.models import Attempt, AttemptRecipient, Content, Recipient, Send
 from tests.admin.secret import SECRET
+from webhooks.models import WebhookDelivery
 
-OURS = ("relay_project", "accounts", "projects", "queues", "ips", "sending")
+OURS = ("relay_project", "accounts", "projects", "queues", "ips", "sending", "webhooks")
 MODELS = [model for app in OURS for model in apps.get_app_config(app).get_models()]
-PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, Event)
+PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, Event, WebhookDelivery)
 
 
 def name(model: type[Model]) -> str:

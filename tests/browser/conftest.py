@@ -67,6 +67,7 @@ class House:
             given_up=f"/console/{rows.shop.pk}/sends/{rows.given_up.uuid}",
             domain=f"/console/{rows.shop.pk}/domains/{rows.domain.pk}",
             pending=f"/console/{rows.shop.pk}/domains/{rows.pending.pk}",
+            webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
             mail=f"/console/{rows.shop.pk}/sandbox/{rows.message.pk}",
         )
 

@@ -14,6 +14,7 @@ from accounts.models import User
 from ips.models import HeldSite, Server, SourceIp
 from projects.api_keys import create_key
 from projects.domains import create_domain
+from projects.events import EventKind
 from projects.members import create_project
 from projects.models import Domain, DomainStatus, Membership, Project
 from projects.scopes import SCOPES, Scope
@@ -35,6 +36,8 @@ from sending.models import (
     Signature,
     Waiting,
 )
+from webhooks.models import Webhook
+from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
 
 PASSWORD = "correct horse battery staple"
 SUBJECTS = (
@@ -80,6 +83,7 @@ class Seeded:
     send: Send
     given_up: Send
     message: SandboxMessage
+    webhook: Webhook
 
 
 def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
@@ -102,13 +106,16 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     key, _ = create_key(shop, "Old importer", list(SCOPES), ["198.51.100.0/24"])
     key.is_enabled = False
     key.save()
+    webhook = create_webhook(shop, "https://shop.example/relay/events", list(EventKind), "Order status")[0]
+    other = create_webhook(shop, "https://metrics.shop.example:8443/in?source=relay", ["send.recipient.bounced"])[0]
+    update_webhook(other, WebhookChange(is_enabled=False))
     maker = Maker(shop, domain, transactional, source, now)
     for number in range(sends):
         maker.plain_send(number, random_numbers, days)
     send = maker.telling_send()
     given_up = maker.given_up_send()
     message = maker.sandbox_mail()
-    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message)
+    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook)
 
 
 def _make_past_partitions(now: datetime, past: int) -> None:

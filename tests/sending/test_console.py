@@ -13,6 +13,8 @@ from projects.models import ApiKey, Domain, Membership
 from sending.console.urls import urlpatterns
 from sending.models import Attempt
 from tests.browser.seed import Seeded, seed
+from webhooks.console.urls import urlpatterns as about_webhooks
+from webhooks.models import Webhook
 
 pytestmark = pytest.mark.django_db
 
@@ -42,9 +44,10 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "message_id": rows.message.pk,
         "domain_id": rows.domain.pk,
         "key_id": ApiKey.objects.filter(project=rows.shop).earliest("pk").pk,
+        "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
     }
-    for pattern in (*inside, *urlpatterns):
+    for pattern in (*inside, *urlpatterns, *about_webhooks):
         names = pattern.pattern.converters
         yield reverse(pattern.name, kwargs={"project_id": project_id, **{name: ids[name] for name in names}})
 
@@ -63,7 +66,7 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
     before = Domain.objects.count(), ApiKey.objects.filter(is_enabled=True).count(), Membership.objects.count()
     for path in pages(rows, rows.empty.pk):
         names_an_object = any(
-            str(part) in path for part in (rows.send.uuid, "sandbox/", "domains/", "keys/", "members/")
+            str(part) in path for part in (rows.send.uuid, "sandbox/", "domains/", "keys/", "webhooks/", "members/")
         )
         if names_an_object and not path.endswith("/new"):
             assert visit("alice", path, method).status_code in (404, 405), path

@@ -147,5 +147,3 @@ def test_days_that_are_dropped_are_forgotten_themselves(shop: Scene) -> None:
     ForgottenDay.objects.create(project_id=shop.project.pk, day=ago(50), looked_at=timezone.now())
     forget_contents(timezone.now())
     assert not ForgottenDay.objects.filter(day=ago(50)).exists()
-
-

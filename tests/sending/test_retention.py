@@ -38,12 +38,14 @@ TABLES = {
     "sending_recipient",
     "sending_send",
     "sending_signature",
+    "webhooks_webhookdelivery",
 }
 
 
 @pytest.fixture
-def past(old_days: Days, open_scene: Scene) -> Scene:
-    """Sends of 29, 31 and 40 days ago."""
+def past(old_days: Days, open_scene: Scene, settings: Any) -> Scene:
+    """Sends of 29, 31 and 40 days ago; deliveries of webhooks are kept as long as all the rest."""
+    settings.RETENTION_DELIVERIES_DAYS = 30
     old_days(ago(29), ago(30), ago(31), ago(40))
     for days in (29, 31, 40):
         old(open_scene, days)
@@ -90,8 +92,8 @@ def reasons(found: RetentionRun) -> set[str]:
 def test_days_past_their_time_leave_whole_and_younger_ones_stay(past: Scene) -> None:
     found = run()
     assert found.finished_at is not None
-    assert found.partitions == 14
-    assert found.size_bytes > 14 * 8192
+    assert found.partitions == 16
+    assert found.size_bytes > 16 * 8192
     assert (gone(40), gone(31), gone(30), gone(29)) == (TABLES, TABLES, set(), set())
     assert Send.objects.count() == 1
     assert run().partitions == 0
@@ -107,9 +109,9 @@ def test_a_clock_that_runs_ahead_drops_nothing_that_is_young(past: Scene, caplog
 
 def test_each_family_has_its_own_time(past: Scene, settings: Any) -> None:
     settings.RETENTION_CONTENT_DAYS, settings.RETENTION_ATTEMPTS_DAYS, settings.RETENTION_EVENTS_DAYS = 30, 32, 45
-    settings.RETENTION_SENDS_DAYS = 35
+    settings.RETENTION_SENDS_DAYS, settings.RETENTION_DELIVERIES_DAYS = 35, 30
     run()
-    assert gone(31) == {"sending_content", "sending_signature"}
+    assert gone(31) == {"sending_content", "sending_signature", "webhooks_webhookdelivery"}
     assert gone(40) == TABLES - {"projects_event"}
 
 
@@ -131,7 +133,7 @@ def test_a_day_stays_while_mail_of_it_waits(past: Scene) -> None:
     send = Send.objects.order_by("id")[0]
     wait(send)
     found = run()
-    assert gone(40) == {"projects_event", "sending_attempt", "sending_attemptrecipient"}
+    assert gone(40) == {"projects_event", "sending_attempt", "sending_attemptrecipient", "webhooks_webhookdelivery"}
     assert reasons(found) == {"mail that waits"}
     Waiting.objects.all().delete()
     Recipient.objects.update(status="accepted")
@@ -268,7 +270,7 @@ def test_the_command_shows_first_and_removes_only_when_asked(past: Scene) -> Non
     assert " goes" in said
     assert gone(40) == gone(31) == set()
     assert not RetentionRun.objects.exists()
-    assert "Dropped 10 tables' days" in call()
+    assert "Dropped 12 tables' days" in call()
     assert gone(31) == TABLES
 
 
@@ -317,5 +319,5 @@ def test_a_failure_is_written_down(past: Scene, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ValueError, match="no such thing"):
         retention.run(timezone.now())
     last = RetentionRun.objects.get()
-    assert (last.finished_at, last.partitions) == (None, 14)
+    assert (last.finished_at, last.partitions) == (None, 16)
     assert "no such thing" in last.error

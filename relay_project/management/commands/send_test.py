@@ -30,9 +30,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Recipients, sender, patience."""
         parser.add_argument("to", nargs="+", metavar="ADDRESS", help="recipient")
-        parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS", help="default: relay@INSTANCE_DOMAIN")
+        parser.add_argument(
+            "--from", dest="sender", default="", metavar="ADDRESS", help="default: relay@INSTANCE_DOMAIN"
+        )
         parser.add_argument("--subject", default="Test mail", help="default: %(default)s")
-        parser.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="how long to follow it (%(default)s)")
+        parser.add_argument(
+            "--wait", type=float, default=60, metavar="SECONDS", help="how long to follow it (%(default)s)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Accept, then follow."""
@@ -78,7 +82,9 @@ def _sender(address: str) -> tuple[Project, str]:
     ensure_queues()
     if not address:
         return ensure_instance().project, f"relay@{settings.INSTANCE_DOMAIN}"
-    domain = Domain.objects.filter(domain=parse_mailbox(address).domain).select_related("project").order_by("id").first()
+    domain = (
+        Domain.objects.filter(domain=parse_mailbox(address).domain).select_related("project").order_by("id").first()
+    )
     if domain is None:
         raise CommandError(f"No project has registered the domain of {address}.")
     return domain.project, address
@@ -87,7 +93,9 @@ def _sender(address: str) -> tuple[Project, str]:
 def _request(sender: str, recipients: list[str], subject: str) -> SendRequest:
     return SendRequest(
         from_=NamedAddress(sender, settings.PRODUCT_NAME),
-        recipients=tuple(RequestedRecipient(RecipientType.TO, parse_mailbox(address).address) for address in recipients),
+        recipients=tuple(
+            RequestedRecipient(RecipientType.TO, parse_mailbox(address).address) for address in recipients
+        ),
         subject=subject,
         body_text=f"This is a test mail of {settings.PRODUCT_NAME} at {settings.WEB_URL}.\n",
     )

@@ -1,0 +1,67 @@
+"""Staff admin: webhooks, never their secrets, and what they were told."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts import audit
+from projects.models import Project
+from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
+from webhooks.models import Webhook, WebhookDelivery
+from webhooks.subscriptions import WebhookChange, update_webhook
+
+PROJECT = Link("project", Project)
+STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
+
+
+@admin.register(Webhook)
+class WebhookAdmin(Facts):
+    """Who is told of what."""
+
+    secret = ("secret",)
+    list_display = ("id", "url", PROJECT, "is_enabled", "events", "created_at")
+    list_display_links = ("id", "url")
+    list_filter = ("is_enabled",)
+    search_fields = ("url", "project__name")
+    search_help_text = "URL or project"
+    actions_detail = ("disable",)
+
+    @confirmed(
+        "Disable",
+        question="“{}” will be told nothing from now on. Continue?",
+        icon="notifications_off",
+        form=WithReason,
+        fits=lambda webhook: webhook.is_enabled,
+        danger=True,
+    )
+    def disable(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
+        """Stop a webhook, say because its receiver suffers; the project's people may enable it again."""
+        with transaction.atomic():
+            update_webhook(webhook, WebhookChange(is_enabled=False))
+            audit.record(
+                "webhook.disabled",
+                actor=audit.actor_of(request),
+                subject=webhook,
+                project_id=webhook.project_id,
+                address=audit.address_of(request),
+                detail={"reason": data["reason"]},
+            )
+        return f"{webhook} is disabled."
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(Happened):
+    """What was told to whom, and what was answered."""
+
+    ids = ("pk", "webhook_id", "event_id")
+    words = ("event", "status")
+    list_display = ("when", "event", PROJECT, "url", "state", "response_code", "try_count")
+    list_display_links = ("when", "event")
+    search_help_text = "Id of a delivery, webhook or event, or an exact event or status"
+
+    @column("status", label=STATUS_LABELS)
+    def state(self, delivery: WebhookDelivery) -> str:
+        """Where it stands."""
+        return str(delivery.status)

@@ -1,0 +1,160 @@
+"""Webhooks: the list, making one (its secret shown once), changing it, another secret, deleting it."""
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.cache import patch_cache_control
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from projects.access import ForeignEntity, NoSuchEntity, entity
+from projects.console.forms import show_refusal
+from projects.console.page import Place, project_page, render_place
+from projects.events import EventKind
+from projects.scopes import Scope
+from relay_project.web.errors import ApiError
+from webhooks.models import Webhook
+from webhooks.subscriptions import (
+    MAX_DESCRIPTION,
+    WebhookChange,
+    create_webhook,
+    delete_webhook,
+    rotate_secret,
+    update_webhook,
+    webhooks_of,
+)
+from webhooks.url import MAX_URL
+
+EVENT_HELP = {
+    EventKind.ACCEPTED: "The receiving server took the mail",
+    EventKind.DEFERRED: "A try failed, and another follows",
+    EventKind.FAILED: "Given up after the last try",
+    EventKind.BOUNCED: "Refused for good",
+    EventKind.COMPLAINED: "The reader called it spam",
+    EventKind.SUPPRESSED: "The address is on the suppression list",
+    EventKind.CANCELLED: "Taken back before it left",
+    EventKind.DOMAIN_CREATED: "A domain was added",
+    EventKind.DOMAIN_DELETED: "A domain was deleted",
+    EventKind.DOMAIN_STATUS_CHANGED: "A domain may send, or may no longer",
+    EventKind.SUPPRESSION_CREATED: "An address was suppressed",
+    EventKind.SUPPRESSION_DELETED: "An address may get mail again",
+}
+# Sets that a button ticks.
+PRESETS = (
+    ("Delivery", tuple(kind for kind in EventKind if kind.startswith("send."))),
+    ("Problems", (EventKind.BOUNCED, EventKind.COMPLAINED, EventKind.FAILED, EventKind.SUPPRESSION_CREATED)),
+    ("Everything", tuple(EventKind)),
+)
+
+
+class WebhookForm(forms.Form):
+    """Where to tell what."""
+
+    url = forms.CharField(max_length=MAX_URL)
+    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
+    events = forms.MultipleChoiceField(
+        choices=[(kind.value, kind.value) for kind in EventKind],
+        error_messages={"required": "Choose at least one event."},
+    )
+
+
+@require_safe
+@project_page(Scope.WEBHOOKS_READ)
+def webhooks(request: HttpRequest, place: Place) -> HttpResponse:
+    """The list."""
+    rows = list(webhooks_of(place.project).order_by("-id"))
+    context = {"rows": rows, "is_full": len(rows) >= settings.MAX_WEBHOOKS, "kinds": len(EventKind)}
+    return render_place(request, place, "webhooks/webhooks.html", context, section="webhooks")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def new_webhook(request: HttpRequest, place: Place) -> HttpResponse:
+    """Make one. The secret is in this one answer and nowhere else, so there is no redirect after it."""
+    form = WebhookForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            made = create_webhook(
+                place.project, values["url"], values["events"], values["description"] or None, place.caller
+            )
+            return _show_secret(request, place, *made, title="Webhook created")
+        except ApiError as refusal:
+            show_refusal(form, refusal)
+    return _form_page(request, place, form, "webhooks/new_webhook.html", {})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """Change where it leads and what it is told."""
+    webhook = _webhook_or_404(place, webhook_id)
+    initial = {"url": webhook.url, "description": webhook.description, "events": webhook.events}
+    form = WebhookForm(request.POST if request.method == "POST" else None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        text = values["description"]
+        try:
+            change = WebhookChange(values["url"], values["events"], text or None, clears_description=not text)
+            update_webhook(webhook, change, place.caller)
+            messages.success(request, "The webhook is saved.")
+            return redirect("console-webhooks", place.project.pk)
+        except ApiError as refusal:
+            show_refusal(form, refusal)
+    return _form_page(request, place, form, "webhooks/webhook.html", {"webhook": webhook})
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def switch_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """On or off, as the form says."""
+    webhook = _webhook_or_404(place, webhook_id)
+    is_enabled = request.POST.get("enabled") == "1"
+    update_webhook(webhook, WebhookChange(is_enabled=is_enabled), place.caller)
+    messages.success(request, f"The webhook is {'enabled' if is_enabled else 'disabled'}.")
+    return redirect("console-webhooks", place.project.pk)
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def new_secret(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """Another secret, shown this once."""
+    made = rotate_secret(_webhook_or_404(place, webhook_id), place.caller)
+    return _show_secret(request, place, *made, title="New secret")
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def remove_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """Delete it."""
+    delete_webhook(_webhook_or_404(place, webhook_id), place.caller)
+    messages.success(request, "The webhook is deleted.")
+    return redirect("console-webhooks", place.project.pk)
+
+
+def _webhook_or_404(place: Place, webhook_id: int) -> Webhook:
+    try:
+        return entity(Webhook.objects.select_related("project").defer("secret"), place.project, webhook_id)
+    except (NoSuchEntity, ForeignEntity) as error:
+        raise Http404 from error
+
+
+def _form_page(
+    request: HttpRequest, place: Place, form: WebhookForm, page: str, context: dict[str, object]
+) -> HttpResponse:
+    chosen = list(form["events"].value() or [])
+    rows = [
+        {"value": kind.value, "help": EVENT_HELP.get(kind, ""), "is_checked": kind.value in chosen}
+        for kind in EventKind
+    ]
+    presets = [(name, " ".join(kinds)) for name, kinds in PRESETS]
+    context = {**context, "form": form, "event_rows": rows, "presets": presets}
+    return render_place(request, place, page, context, section="webhooks", status=400 if form.errors else 200)
+
+
+def _show_secret(request: HttpRequest, place: Place, webhook: Webhook, secret: str, *, title: str) -> HttpResponse:
+    context = {"webhook": webhook, "secret": secret, "title": title}
+    response = render_place(request, place, "webhooks/secret.html", context, section="webhooks")
+    patch_cache_control(response, no_store=True)
+    return response

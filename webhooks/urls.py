@@ -1,0 +1,12 @@
+"""The API's URLs of this floor, under /api/console/."""
+
+from django.urls import path
+
+from webhooks.api import DeliveriesView, RotateSecretView, WebhooksView, WebhookView
+
+urlpatterns = [
+    path("webhooks", WebhooksView.as_view()),
+    path("webhooks/deliveries", DeliveriesView.as_view()),
+    path("webhooks/<str:webhook_id>", WebhookView.as_view()),
+    path("webhooks/<str:webhook_id>/rotate-secret", RotateSecretView.as_view()),
+]
