@@ -131,6 +131,13 @@ RETENTION_CONTENT_DAYS = min(
 RETENTION_ATTEMPTS_DAYS = min(
     read_positive(env, "RETENTION_ATTEMPTS_DAYS", default=30, maximum=3650), RETENTION_SENDS_DAYS
 )
+# How long an unsubscribe link works; 0: for ever. Never shorter than the mail that it stands in is kept.
+UNSUBSCRIBE_LINK_DAYS = read_positive(env, "UNSUBSCRIBE_LINK_DAYS", default=0, minimum=0, maximum=36_500)
+if 0 < UNSUBSCRIBE_LINK_DAYS < RETENTION_SENDS_DAYS:
+    raise ImproperlyConfigured(
+        f"UNSUBSCRIBE_LINK_DAYS must be 0 or at least RETENTION_SENDS_DAYS ({RETENTION_SENDS_DAYS}), not "
+        f"{UNSUBSCRIBE_LINK_DAYS}."
+    )
 RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, maximum=3650)
 RETENTION_DELIVERIES_DAYS = read_positive(env, "RETENTION_DELIVERIES_DAYS", default=14, maximum=3650)
 RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)

@@ -35,6 +35,7 @@ class StoredMessage:
     attachments: Sequence[dict[str, Any]]
     attachment_bodies: Sequence[bytes | memoryview]
     recipients: Sequence[tuple[str, str, str]]
+    list_unsubscribe: str | None = None  # the value of that field, where our link stands in it
 
     @property
     def from_domain(self) -> str:
@@ -54,7 +55,7 @@ def to_message(stored: StoredMessage) -> Message:
         to=_named(stored, RecipientType.TO),
         cc=_named(stored, RecipientType.CC),
         subject=stored.subject,
-        headers=tuple((name, value) for name, value in stored.headers),
+        headers=(*((name, value) for name, value in stored.headers), *_list_headers(stored)),
         text=stored.body_text,
         html=stored.body_html,
         attachments=tuple(
@@ -65,6 +66,13 @@ def to_message(stored: StoredMessage) -> Message:
         date=stored.message_date,
         mailer=stored.mailer,
     )
+
+
+def _list_headers(stored: StoredMessage) -> tuple[tuple[str, str], ...]:
+    """RFC 8058 §3.1: the link, and that a POST to it suffices. A signature covers both, as it covers all fields."""
+    if stored.list_unsubscribe is None:
+        return ()
+    return ("List-Unsubscribe", stored.list_unsubscribe), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
 
 
 def _named(stored: StoredMessage, kind: RecipientType) -> tuple[NamedAddress, ...]:
@@ -113,6 +121,7 @@ def stored_message(send: Send) -> StoredMessage | None:
         attachments=content.attachments,
         attachment_bodies=content.attachment_bodies,
         recipients=[(r.type, r.address, r.name) for r in recipients],
+        list_unsubscribe=send.list_unsubscribe,
     )
 
 

@@ -1,7 +1,8 @@
 """Trying again: what waits is due now; recipients that were given up wait anew.
 
 One transaction that locks in the order of all others (waiting rows by id, recipients by id) and leaves alone what is in
-flight: only settle, give-back and the sweeper move that. No event: nothing has happened to a recipient yet.
+flight: only settle, give-back and the sweeper move that. No event: nothing has happened to a recipient yet, unless its
+address was suppressed since: then it is final as `suppressed`, as when it were sent now.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,14 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from projects.events import NewEvent, emit_many
 from projects.models import Domain
 from projects.models.domain import MAY_SEND
 from relay_project import jobs
 from relay_project.db.ids import MAX_ID, hours_after
 from sending.accept.rules import MAX_AHEAD
 from sending.models import Phase, RecipientStatus, Send
+from sending.suppress import suppressed_among
 
 IN_THE_PAST = "You cannot schedule a retry in the past"
 TOO_FAR = "You cannot schedule a retry more than 30 days ahead"
@@ -34,8 +37,9 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
     """Try a send again; returns how many failed recipients wait anew.
 
     While anything of the send still waits, that is due now, the other inputs are ignored and the answer is 0. Otherwise
-    every failed recipient (of `recipient_ids`, when given) waits from `send_after` (Unix seconds) or now on with its tries
-    counted from 0, if their domain may send: one that staff suspended sends nothing again. Raises RetryRefused.
+    every failed recipient (of `recipient_ids`, when given) that is not suppressed by now waits from `send_after` (Unix
+    seconds) or now on with its tries counted from 0, if their domain may send: one that staff suspended sends nothing
+    again. Raises RetryRefused.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         if _lock_waiting(cursor, send):
@@ -91,10 +95,13 @@ def _hurry(cursor: CursorWrapper, send: Send, now: datetime) -> int:
 
 
 _LOCK_FAILED = """
-SELECT id FROM sending_recipient
+SELECT id, address FROM sending_recipient
  WHERE send_id = %(send)s AND id >= %(send)s AND id < %(top)s AND status = %(failed)s
    AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s::bigint[]))
  ORDER BY id FOR UPDATE
+"""
+_SUPPRESS = """
+UPDATE sending_recipient SET status = %(suppressed)s WHERE id = ANY(%(ids)s) AND id >= %(send)s AND id < %(top)s
 """
 _REVIVE = """
 WITH revived AS (
@@ -122,9 +129,10 @@ def _revive(
         "ids": None if recipient_ids is None else [i for i in recipient_ids if 0 < i <= MAX_ID],
     }
     cursor.execute(_LOCK_FAILED, values)
-    ids = [recipient_id for (recipient_id,) in cursor.fetchall()]
-    if not ids:
+    failed: dict[int, str] = dict(cursor.fetchall())
+    if not failed:
         raise RetryRefused(NONE_FAILED if recipient_ids is None else NONE_MATCHES)
+    ids = _not_suppressed(cursor, send, failed, values)
     waiting: dict[str, Any] = {
         "project": send.project_id,
         "queue": send.queue_id,
@@ -135,3 +143,18 @@ def _revive(
     }
     cursor.execute(_REVIVE, {**values, **waiting, "ids": ids})
     return len(ids)
+
+
+def _not_suppressed(cursor: CursorWrapper, send: Send, failed: dict[int, str], values: dict[str, Any]) -> list[int]:
+    """Those of the recipients (id → address) that may be tried again; the others end as suppressed."""
+    suppressed = suppressed_among(cursor, send.project_id, set(failed.values()), send.list)
+    ended = [recipient_id for recipient_id, address in failed.items() if address in suppressed]
+    if ended:
+        cursor.execute(_SUPPRESS, {**values, "ids": ended, "suppressed": RecipientStatus.SUPPRESSED.value})
+        emit_many(cursor, [_event(send, recipient_id, failed[recipient_id]) for recipient_id in ended])
+    return [recipient_id for recipient_id, address in failed.items() if address not in suppressed]
+
+
+def _event(send: Send, recipient_id: int, address: str) -> NewEvent:
+    payload = {"recipient_id": recipient_id, "address": address, "status": RecipientStatus.SUPPRESSED.value}
+    return NewEvent(send.project_id, "send.recipient.suppressed", "send", send.pk, payload)

@@ -19,6 +19,7 @@ from queues.choose import queue_for
 from relay_project import jobs
 from relay_project.mail.address import parse_mailbox
 from relay_project.mail.headers import HeaderInjection
+from relay_project.mail.unsubscribe import Subscription
 from relay_project.metrics import Counter
 from sending.accept import idempotency, rules, store
 from sending.accept.idempotency import Record
@@ -26,6 +27,8 @@ from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRe
 from sending.accept.store import Draft
 from sending.content import compose_stored
 from sending.models import Priority, RecipientStatus
+from sending.suppress import Standing
+from sending.unsubscribe import header_value
 
 ACCEPTED = Counter("relay_sends_accepted_total", "Sends accepted.", ["queue_name"])
 REFUSED = Counter("relay_sends_refused_total", "Sends refused by a rule.")
@@ -99,29 +102,33 @@ def _used_keys(project: Project, requests: Sequence[SendRequest], outcomes: Outc
 def _check(project: Project, request: SendRequest, known: dict[str, Domain | None]) -> _Checked:
     rules.check_texts(request)
     domain = rules.check_sender(project, request, known)
-    return _Checked(request, domain, rules.check_recipients(request), rules.check_priority(project, request))
+    recipients = rules.check_recipients(request)
+    rules.check_list_unsubscribe(request, recipients)
+    return _Checked(request, domain, recipients, rules.check_priority(project, request))
 
 
 def _drafts(project: Project, checked: dict[int, _Checked], outcomes: Outcomes, now: datetime) -> dict[int, Draft]:
     """Draw the batch's ids and compose each message once, for its exact size."""
     addresses = {recipient.address for item in checked.values() for recipient in item.recipients}
+    lists = {item.request.list for item in checked.values() if item.request.list is not None}
     with connection.cursor() as cursor:
         count = sum(item.id_count for item in checked.values())
-        drawn, suppressed = store.prepare(cursor, project.pk, count, addresses)
+        drawn, standing = store.prepare(cursor, project.pk, count, addresses, lists)
     ids = iter(drawn)
     drafts = {}
     for position, item in checked.items():
         try:
-            drafts[position] = _draft(item, ids, suppressed, now)
+            drafts[position] = _draft(item, ids, standing, now)
         except Refused as refusal:
             outcomes[position] = refusal
     return drafts
 
 
-def _draft(item: _Checked, ids: Iterator[int], suppressed: set[str], now: datetime) -> Draft:
+def _draft(item: _Checked, ids: Iterator[int], standing: Standing, now: datetime) -> Draft:
     content_id, send_id, *recipient_ids = (next(ids) for _ in range(item.id_count))
     from_address = parse_mailbox(item.request.from_.address).address
-    stored = store.stored_form(item.request, item.recipients, from_address, send_id, now)
+    link = _link(item, from_address, send_id, recipient_ids[0])
+    stored = store.stored_form(item.request, item.recipients, from_address, send_id, now, link)
     try:
         size = rules.check_size(len(compose_stored(stored)))
     except HeaderInjection as error:
@@ -136,8 +143,21 @@ def _draft(item: _Checked, ids: Iterator[int], suppressed: set[str], now: dateti
         stored,
         size,
         item.priority,
-        frozenset(suppressed & {recipient.address for recipient in item.recipients}) if suppressed else frozenset(),
+        frozenset([r.address for r in item.recipients if standing.suppresses(r.address, item.request.list)]),
     )
+
+
+def _link(item: _Checked, from_address: str, send_id: int, recipient_id: int) -> str | None:
+    """List-Unsubscribe of a mail that asks for it."""
+    wish, project_id = item.request.list_unsubscribe, item.domain.project_id
+    if wish is None:
+        return None
+    address, from_domain = item.recipients[0].address, from_address.rpartition("@")[2]
+    subscription = Subscription(project_id, send_id, recipient_id, address, from_domain, item.request.list)
+    try:
+        return header_value(wish, subscription)
+    except ValueError:
+        raise Refused("The unsubscribe link is too long for a mail.", status=422, field="list_unsubscribe") from None
 
 
 def _write(project: Project, drafts: dict[int, Draft], outcomes: Outcomes, now: datetime) -> None:

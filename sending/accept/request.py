@@ -20,6 +20,13 @@ class RequestedRecipient:
 
 
 @dataclass(frozen=True, slots=True)
+class ListUnsubscribe:
+    """What `list_unsubscribe` asks for: our link, and an address that takes mail instead (RFC 2369), if there is one."""
+
+    mailto: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendRequest:
     """One message. Addresses are checked (mail.address) but not yet normalised; header names and values are checked."""
 
@@ -32,6 +39,8 @@ class SendRequest:
     attachments: tuple[Attachment, ...] = ()
     send_after: datetime | None = None
     priority: Priority | None = None  # None: what the project sends
+    list: str | None = None  # the customer's name of the list it is for, normalised (sending.suppress.list_key)
+    list_unsubscribe: ListUnsubscribe | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
 

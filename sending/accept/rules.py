@@ -1,5 +1,6 @@
 """What a request must satisfy before anything is written. Each rule raises Refused with the contract's text."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -17,6 +18,7 @@ MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 
 MAX_AHEAD = timedelta(
     days=30
 )  # a partition that something waiting refers to is not dropped; mail lies no further ahead
+_LIST_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 _BY_NAME = Remembered(Domain, "t.project_id = %s AND t.domain = %s", keep=lambda domain: domain.status in MAY_SEND)
 
 
@@ -48,6 +50,18 @@ def check_recipients(request: SendRequest) -> list[RequestedRecipient]:
         address = _mailbox(recipient.address, recipient.type).address
         seen.setdefault(address, RequestedRecipient(recipient.type, address, recipient.name))
     return list(seen.values())
+
+
+def check_list_unsubscribe(request: SendRequest, recipients: Sequence[RequestedRecipient]) -> None:
+    """One recipient, since its link is for one; and no second field of the name (RFC 8058 §3.1)."""
+    if request.list_unsubscribe is None:
+        return
+    if len(recipients) > 1:
+        message = "A mail with an unsubscribe link has one recipient. Send one mail to each."
+        raise Refused(message, status=422, field="list_unsubscribe")
+    if any(name.lower() in _LIST_HEADERS for name, _ in request.headers):
+        message = "Give either list_unsubscribe or the header List-Unsubscribe, not both."
+        raise Refused(message, status=422, field="list_unsubscribe")
 
 
 def check_size(size: int) -> int:

@@ -12,11 +12,11 @@ from django.db.backends.utils import CursorWrapper
 from projects.models import Domain
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
-from relay_project.mail.address import suppression_key
 from relay_project.mail.mime import LATEST_VERSION
 from sending.accept.request import Accepted, RequestedRecipient, SendRequest
 from sending.content import StoredMessage
 from sending.models import Phase, Priority, RecipientStatus
+from sending.suppress import Standing, lookup, lookup_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,19 @@ class Draft:
 
 
 def prepare(
-    cursor: CursorWrapper, project_id: int, count: int, addresses: Collection[str]
-) -> tuple[list[int], set[str]]:
-    """What is needed before writing, in one round trip: new ids, ascending, and those of the addresses that are suppressed.
+    cursor: CursorWrapper, project_id: int, count: int, addresses: Collection[str], lists: Collection[str]
+) -> tuple[list[int], Standing]:
+    """What is needed before writing, in one round trip: new ids, ascending, and which of the addresses are suppressed.
 
     An address that is suppressed after this and before the commit is found by the senders (lesson C8).
     """
-    keys = {address: suppression_key(address) for address in addresses}
     cursor.execute(
-        """SELECT ARRAY(SELECT new_id() FROM generate_series(1, %s)),
-                  ARRAY(SELECT email FROM sending_suppression WHERE project_id = %s AND email = ANY(%s))""",
-        [count, project_id, list(set(keys.values()))],
+        f"""SELECT ARRAY(SELECT new_id() FROM generate_series(1, %(count)s)),
+                   ARRAY(SELECT email FROM ({lookup(lists)}) found)""",  # noqa: S608 — a constant
+        {"count": count, **lookup_values(project_id, addresses, lists)},
     )
     ids, suppressed = cursor.fetchone()
-    found = set(suppressed)
-    return sorted(ids), {address for address, key in keys.items() if key in found}
+    return sorted(ids), Standing(frozenset(suppressed))
 
 
 def mailer() -> str:
@@ -68,7 +66,12 @@ def mailer() -> str:
 
 
 def stored_form(
-    request: SendRequest, recipients: Sequence[RequestedRecipient], from_address: str, send_id: int, now: datetime
+    request: SendRequest,
+    recipients: Sequence[RequestedRecipient],
+    from_address: str,
+    send_id: int,
+    now: datetime,
+    list_unsubscribe: str | None = None,
 ) -> StoredMessage:
     """What the bytes of this send will be made of."""
     date = max(now, request.send_after or now).replace(microsecond=0)
@@ -88,6 +91,7 @@ def stored_form(
         ],
         attachment_bodies=[a.content for a in request.attachments],
         recipients=[(r.type.value, r.address, r.name) for r in recipients],
+        list_unsubscribe=list_unsubscribe,
     )
 
 
@@ -97,7 +101,8 @@ _INSERT = """
 WITH message AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, content bigint, domain bigint, from_address text, from_name text, subject text, size int,
-         date timestamptz, priority smallint, html text, text text, headers jsonb, attachments jsonb)
+         date timestamptz, priority smallint, html text, text text, headers jsonb, attachments jsonb, list text,
+         list_unsubscribe text)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
     AS p(id bigint, send bigint, position smallint, type text, address text, name text, status text, domain text,
@@ -107,9 +112,10 @@ WITH message AS MATERIALIZED (
   SELECT content, %(project)s, html, text, headers, attachments, %(bodies)s::bytea[] FROM message
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
-                            size_bytes, message_date, writer_version, mailer, instance_domain, priority)
+                            size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
+                            list_unsubscribe)
   SELECT id, uuid, %(project)s, %(queue)s, domain, content, from_address, from_name, subject, size, date, %(writer)s,
-         %(mailer)s, %(instance)s, priority FROM message
+         %(mailer)s, %(instance)s, priority, list, list_unsubscribe FROM message
 ), recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
   SELECT id, send, %(project)s, position, type, address, name, status, 0 FROM person
@@ -165,6 +171,8 @@ def _message(draft: Draft) -> dict[str, Any]:
         "text": stored.body_text,
         "headers": stored.headers,
         "attachments": stored.attachments,
+        "list": draft.request.list,
+        "list_unsubscribe": stored.list_unsubscribe,
     }
 
 

@@ -18,6 +18,7 @@ from relay_project.mail.mime import Attachment, NamedAddress
 from relay_project.web.errors import Violation, Violations
 from relay_project.web.fields import BLANK, NUL, text_violation
 from sending.accept.request import RequestedRecipient, SendRequest
+from sending.api.lists import read_list
 from sending.models import Priority, RecipientType
 
 MAX_SUBJECT = 998  # characters, the contract's; RFC 5322 §2.1.1 has it for a line
@@ -51,7 +52,7 @@ class SubmittedMessage:
     undecodable: int | None = None
 
 
-class _Body:
+class Body:
     """A body being read, and what was wrong with it."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -66,7 +67,7 @@ def read_message(
     data: Mapping[str, Any], idempotency_key: str | None = None, fingerprint: str = ""
 ) -> SubmittedMessage:
     """Check a body's shape; raises Violations with all that is wrong."""
-    body = _Body(data)
+    body = Body(data)
     from_ = _read_from(body)
     recipients = [entry for kind in RecipientType for entry in _read_recipients(body, kind)]
     subject = _read_line(body, "subject", data.get("subject"), MAX_SUBJECT)
@@ -74,6 +75,7 @@ def read_message(
     headers = _read_headers(body)
     attachments, undecodable = _read_attachments(body)
     priority = _read_priority(body)
+    list_name, list_unsubscribe = read_list(body)
     _check_not_empty(body, html, text)
     if body.violations or from_ is None:
         raise Violations(body.violations)
@@ -86,6 +88,8 @@ def read_message(
         headers=headers,
         attachments=attachments,
         priority=priority,
+        list=list_name,
+        list_unsubscribe=list_unsubscribe,
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
     )
@@ -95,7 +99,7 @@ def read_message(
 # --- Addresses -----------------------------------------------------------------------------------------------------
 
 
-def _read_from(body: _Body) -> NamedAddress | None:
+def _read_from(body: Body) -> NamedAddress | None:
     value = body.data.get("from")
     if isinstance(value, list):
         body.note("from", MULTIPLE)
@@ -106,7 +110,7 @@ def _read_from(body: _Body) -> NamedAddress | None:
     return _read_address(body, "from", value)
 
 
-def _read_recipients(body: _Body, kind: RecipientType) -> list[RequestedRecipient]:
+def _read_recipients(body: Body, kind: RecipientType) -> list[RequestedRecipient]:
     """One address or a list. Of a list that is too long only as much as shows it: accept() refuses the number."""
     name, value = kind.value, body.data.get(kind.value)
     if value is None or value in ("", [], {}):
@@ -118,7 +122,7 @@ def _read_recipients(body: _Body, kind: RecipientType) -> list[RequestedRecipien
     return [RequestedRecipient(kind, entry.address, entry.name or "") for entry in found if entry is not None]
 
 
-def _read_address(body: _Body, field: str, value: Any) -> NamedAddress | None:
+def _read_address(body: Body, field: str, value: Any) -> NamedAddress | None:
     """A bare address or {email, name}; None when something is wrong, which has been noted."""
     name: Any = None
     if isinstance(value, dict):
@@ -155,7 +159,7 @@ def _name_violation(name: object) -> str | None:
 # --- Texts ---------------------------------------------------------------------------------------------------------
 
 
-def _read_line(body: _Body, field: str, value: object, maximum: int) -> str | None:
+def _read_line(body: Body, field: str, value: object, maximum: int) -> str | None:
     """A text that becomes (part of) a header."""
     if value is None:
         return None
@@ -172,7 +176,7 @@ def _line_violation(value: object, maximum: int) -> str | None:
     return wrong
 
 
-def _read_text(body: _Body, field: str) -> str | None:
+def _read_text(body: Body, field: str) -> str | None:
     value = body.data.get(field)
     if value is None:
         return None
@@ -187,7 +191,7 @@ def _read_text(body: _Body, field: str) -> str | None:
     return None
 
 
-def _read_priority(body: _Body) -> Priority | None:
+def _read_priority(body: Body) -> Priority | None:
     """Our own addition to the contract: a word; without it the project's send type decides."""
     value = body.data.get("priority")
     if value is None:
@@ -198,7 +202,7 @@ def _read_priority(body: _Body) -> Priority | None:
     return None
 
 
-def _check_not_empty(body: _Body, html: str | None, text: str | None) -> None:
+def _check_not_empty(body: Body, html: str | None, text: str | None) -> None:
     """Something to read. Two empty bodies are a template that went wrong, unless the mail only carries files."""
     if html or text or any(body.data.get(field) not in (None, "") for field in ("body_html", "body_text")):
         return
@@ -210,7 +214,7 @@ def _check_not_empty(body: _Body, html: str | None, text: str | None) -> None:
 # --- Headers -------------------------------------------------------------------------------------------------------
 
 
-def _read_headers(body: _Body) -> tuple[tuple[str, str], ...]:
+def _read_headers(body: Body) -> tuple[tuple[str, str], ...]:
     """A map of names to values; an empty list is what PHP makes of an empty map."""
     value = body.data.get("headers")
     if isinstance(value, list):
@@ -255,7 +259,7 @@ def _header_violation(name: str, value: object) -> str | None:
 # --- Attachments ---------------------------------------------------------------------------------------------------
 
 
-def _read_attachments(body: _Body) -> tuple[tuple[Attachment, ...], int | None]:
+def _read_attachments(body: Body) -> tuple[tuple[Attachment, ...], int | None]:
     """The files, and the index of the first whose content cannot be decoded (a business check, after others)."""
     value = body.data.get("attachments")
     if value is None or value in ([], {}):
@@ -279,7 +283,7 @@ def _read_attachments(body: _Body) -> tuple[tuple[Attachment, ...], int | None]:
     return tuple(files), None
 
 
-def _check_attachment(body: _Body, path: str, entry: object) -> None:
+def _check_attachment(body: Body, path: str, entry: object) -> None:
     if not isinstance(entry, dict):
         body.note(path, "This value should be of type array.")
         return

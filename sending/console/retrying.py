@@ -45,8 +45,10 @@ class RetryForm(forms.Form):
                 raise
             self.add_error("not_before", OF_THE_TIME[str(refused)])
             return ""
-        if not count:  # something of the send waits again since the page was made
+        if not count and Waiting.objects.filter(send_id=send.pk).exists():  # again, since the page was made
             return "This send waits already. It was made due now, and its recipients were left as they are."
+        if not count:
+            return "Nothing is tried again: these addresses have been suppressed since."
         when = "now" if at is None else f"at {at:%d %b %Y, %H:%M} UTC"
         return f"{_people(count)} will be tried again {when}."
 

@@ -18,7 +18,7 @@ from relay_project.mail.text import clean
 from sending import soft_bounces
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome
 from sending.models import RecipientStatus, SuppressionReason
-from sending.suppress import NewSuppression, suppress_many
+from sending.suppress import MAX_DESCRIPTION, NewSuppression, suppress_many
 
 MAX_QUOTE = 2000  # characters, the column of an incident
 
@@ -103,9 +103,23 @@ def _mark(cursor: CursorWrapper, lines: Sequence[Line]) -> None:
 
 
 def _suppress(cursor: CursorWrapper, rows: Sequence[NewSuppression]) -> list[NewEvent]:
+    """As sending.suppressions.objects has it: a bounce is about all mail of the project, and for good."""
+    said = {soft_bounces.key_of(row.project_id, row.address): row.description[:MAX_DESCRIPTION] for row in rows}
     created = suppress_many(cursor, rows) if rows else []
     return [
-        NewEvent(project_id, "suppression.created", "suppression", suppression_id, {"email": email, "reason": "bounce"})
+        NewEvent(
+            project_id,
+            "suppression.created",
+            "suppression",
+            suppression_id,
+            {
+                "email": email,
+                "reason": "bounce",
+                "description": said[project_id, email],
+                "list": None,
+                "expires_at": None,
+            },
+        )
         for suppression_id, project_id, email in created
     ]
 

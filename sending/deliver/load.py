@@ -19,11 +19,11 @@ from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer
 from sending.content import StoredMessage, signers_for
 from sending.deliver.claim import Claimed
-from sending.suppress import standing_among
+from sending.suppress import Standing, standing_among
 
 Row = tuple[Any, ...]
-Standing = dict[int, tuple[frozenset[str], frozenset[str]]]  # project id → suppressed, with soft bounces
 
+LIST = 16  # where the list's name stands in a row of _SENDS
 KEY_SECONDS = 15.0  # how long a domain's keys are kept in memory; a rotation keeps the old key published for longer
 
 
@@ -107,7 +107,7 @@ class KeyCache:
 _SENDS = """
 SELECT s.id, s.uuid, s.domain_id, s.from_address, s.from_name, s.subject, s.message_date, s.writer_version, s.mailer,
        s.instance_domain, c.body_html, c.body_text, c.headers::text, c.attachments::text, c.attachment_bodies,
-       g.header_lines
+       g.header_lines, s.list, s.list_unsubscribe
   FROM sending_send s
   JOIN sending_content c ON c.id = s.content_id AND c.id BETWEEN %(content_low)s AND %(high)s
   LEFT JOIN sending_signature g ON g.send_id = s.id AND g.send_id BETWEEN %(low)s AND %(high)s
@@ -127,7 +127,7 @@ def load(claimed: Sequence[Claimed], keys: KeyCache, claimed_at: float) -> list[
     with connection.cursor() as cursor:
         sends = _read_sends(cursor, send_ids)
         recipients = _read_recipients(cursor, send_ids)
-        standing = _read_standing(cursor, claimed, recipients)
+        standing = _read_standing(cursor, claimed, sends, recipients)
     groups: dict[int, list[Claimed]] = defaultdict(list)
     for row in claimed:
         groups[row.attempt_id].append(row)
@@ -169,21 +169,30 @@ def _read_recipients(cursor: CursorWrapper, ids: Sequence[int]) -> dict[int, lis
 
 
 def _read_standing(
-    cursor: CursorWrapper, claimed: Iterable[Claimed], recipients: dict[int, list[tuple[int, str, str, str]]]
-) -> Standing:
-    """By project: the addresses suppressed since they were accepted (lesson C8), and those with soft bounces."""
+    cursor: CursorWrapper,
+    claimed: Iterable[Claimed],
+    sends: dict[int, Row],
+    recipients: dict[int, list[tuple[int, str, str, str]]],
+) -> dict[int, Standing]:
+    """By project: who was suppressed since they were accepted (lesson C8), also from a list, and who has soft bounces."""
     wanted = {row.recipient_id for row in claimed}
-    by_project: dict[int, set[str]] = defaultdict(set)
+    addresses: dict[int, set[str]] = defaultdict(set)
+    lists: dict[int, set[str]] = defaultdict(set)
     for row in claimed:
-        by_project[row.project_id] |= {r[2] for r in recipients.get(row.send_id, ()) if r[0] in wanted}
-    return {project_id: standing_among(cursor, project_id, addresses) for project_id, addresses in by_project.items()}
+        addresses[row.project_id] |= {r[2] for r in recipients.get(row.send_id, ()) if r[0] in wanted}
+        if row.send_id in sends and (name := sends[row.send_id][LIST]) is not None:
+            lists[row.project_id].add(name)
+    return {
+        project_id: standing_among(cursor, project_id, among, lists[project_id])
+        for project_id, among in addresses.items()
+    }
 
 
 def _job(
     rows: list[Claimed],
     sends: dict[int, Row],
     recipients: dict[int, list[tuple[int, str, str, str]]],
-    standing: Standing,
+    standing: dict[int, Standing],
     keys: KeyCache,
     claimed_at: float,
 ) -> Job:
@@ -195,7 +204,7 @@ def _job(
         return broken_job(rows, claimed_at, "the stored message is gone")
     instance_domain = str(send[9])
     signing = keys.signing(send[2], instance_domain)
-    suppressed, soft = standing[first.project_id]
+    stands = standing[first.project_id]
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -204,7 +213,7 @@ def _job(
         source_ip_id=first.source_ip_id,
         domain=first.domain,
         targets=tuple(
-            Target(row, address, address in suppressed, address in soft)
+            Target(row, address, stands.suppresses(address, send[LIST]), stands.has_soft_bounces(address))
             for row in sorted(rows, key=lambda r: r.recipient_id)
             for address in [addresses[row.recipient_id]]
         ),
@@ -235,6 +244,8 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         attachments,
         bodies,
         _,
+        _,
+        list_unsubscribe,
     ) = send
     return StoredMessage(
         uuid=uuid,
@@ -250,4 +261,5 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         attachments=orjson.loads(attachments),
         attachment_bodies=bodies or [],
         recipients=[(kind, address, name) for _, kind, address, name in people],
+        list_unsubscribe=list_unsubscribe,
     )

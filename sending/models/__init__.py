@@ -16,10 +16,11 @@ from sending.models.send import (
     Signature,
 )
 from sending.models.soft_bounce import SoftBounce
-from sending.models.suppression import Suppression, SuppressionReason
+from sending.models.suppression import MAX_LIST, Suppression, SuppressionReason
 from sending.models.waiting import Phase, Waiting
 
 __all__ = [
+    "MAX_LIST",
     "WAITING_STATUSES",
     "Attempt",
     "AttemptRecipient",

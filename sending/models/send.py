@@ -89,6 +89,15 @@ class Send(models.Model):
         choices=Priority.choices, default=Priority.TRANSACTIONAL, db_default=0, help_text="Kept for retries."
     )
 
+    list = models.CharField(  # noqa: DJ001 — most mail is for no list
+        max_length=64,
+        null=True,
+        help_text="The customer's name of the list it is for; suppressions of that list apply.",
+    )
+    list_unsubscribe = models.TextField(  # noqa: DJ001 — null: the helper was not asked for
+        null=True, help_text="List-Unsubscribe as sent. Stored, since who signs its link may change."
+    )
+
     class Meta:
         ordering = ("-id",)
         indexes = (

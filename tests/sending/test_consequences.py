@@ -165,7 +165,9 @@ def test_asking_for_the_standing_of_a_batch_starts_no_workers(scene: Scene) -> N
         cursor.execute("EXPLAIN " + queries.captured_queries[0]["sql"])
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "Gather" not in plan
-    assert plan.count("Index Only Scan") == 2
+    assert "Seq Scan" not in plan
+    assert plan.count("Index Scan using suppression_") == 2, plan
+    assert plan.count("Index Only Scan using soft_bounce_") == 1, plan
 
 
 def test_counts_of_one_project_are_not_anothers(scene: Scene) -> None:

@@ -1,0 +1,1 @@
+"""The list of suppressed addresses: finding, changing, importing and exporting it."""

@@ -1,0 +1,87 @@
+"""Unsubscribing by a link in the mail (RFC 8058): making the link, and doing what a click on it asks for.
+
+The link is a capability: whoever has it may end mail to one address of one project or list, and take that back. It names
+everything that is needed, so it works when the mail is no longer kept.
+"""
+
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import transaction
+
+from projects.models import Project
+from relay_project.db.ids import id_time
+from relay_project.db.keyring import ring
+from relay_project.mail.address import suppression_key
+from relay_project.mail.unsubscribe import NotAToken, Subscription, field_value, make_token, read_token
+from relay_project.metrics import Counter
+from sending.accept.request import ListUnsubscribe
+from sending.models import SuppressionReason
+from sending.suppressions.change import Wanted, find_one, put, take_off
+
+PURPOSE = "unsubscribe links"
+PATH = "/unsubscribe/"
+DESCRIPTION = "Unsubscribed by the link in a mail."
+
+UNSUBSCRIBED = Counter(
+    "relay_unsubscribes_total", "Addresses suppressed by their owner's click on an unsubscribe link."
+)
+
+
+class LinkIsOver(ValueError):
+    """The link is none of ours, is too old, or its project is gone: they look alike."""
+
+
+def header_value(wish: ListUnsubscribe, subscription: Subscription) -> str:
+    """List-Unsubscribe for one recipient; raises ValueError when its line would be too long."""
+    url = f"{settings.WEB_URL}{PATH}{make_token(subscription, ring(PURPOSE))}"
+    mailto = None if wish.mailto is None else f"mailto:{quote(wish.mailto, safe='@')}?subject=unsubscribe"
+    return field_value(url, mailto)
+
+
+def read_link(token: str, now: datetime) -> Subscription:
+    """What a link asks to end; raises LinkIsOver."""
+    try:
+        subscription = read_token(token, ring(PURPOSE))
+    except NotAToken as error:
+        raise LinkIsOver(str(error)) from None
+    days = settings.UNSUBSCRIBE_LINK_DAYS
+    if days and id_time(subscription.send_id) < now - timedelta(days=days):
+        raise LinkIsOver("older than UNSUBSCRIBE_LINK_DAYS")
+    if not Project.objects.filter(pk=subscription.project_id).exists():
+        raise LinkIsOver("its project is gone")
+    return subscription
+
+
+def is_unsubscribed(subscription: Subscription) -> bool:
+    """Whether the click was made, and not taken back."""
+    row = find_one(subscription.project_id, suppression_key(subscription.address), subscription.list_name)
+    return row is not None and row.reason == SuppressionReason.UNSUBSCRIBE
+
+
+def unsubscribe(subscription: Subscription) -> bool:
+    """Suppress the address for the project or the list; False when it was already."""
+    wanted = Wanted(
+        suppression_key(subscription.address),
+        SuppressionReason.UNSUBSCRIBE,
+        DESCRIPTION,
+        subscription.list_name,
+    )
+    with transaction.atomic():
+        _, is_new = put(subscription.project_id, wanted, **_origin(subscription))
+    UNSUBSCRIBED.inc(is_new)
+    return is_new
+
+
+def resubscribe(subscription: Subscription) -> bool:
+    """Take back what the link did; what was suppressed for another reason stays. False when there is nothing to take back."""
+    with transaction.atomic():
+        row = find_one(subscription.project_id, suppression_key(subscription.address), subscription.list_name)
+        if row is None or row.reason != SuppressionReason.UNSUBSCRIBE:
+            return False
+        return take_off(row, **_origin(subscription))
+
+
+def _origin(subscription: Subscription) -> dict[str, int]:
+    return {"send_id": subscription.send_id, "recipient_id": subscription.recipient_id}
