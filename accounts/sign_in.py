@@ -1,7 +1,6 @@
 """Local sign-in: passwords, one-time links, how often one may try; and how every session begins."""
 
 import hashlib
-import ipaddress
 import secrets
 from datetime import datetime, timedelta
 
@@ -20,6 +19,7 @@ from accounts import audit
 from accounts.models import SignInLink, User
 from relay_project.db import rates
 from relay_project.db.rates import Rate
+from relay_project.web.proxies import network_of
 
 # Ten guesses a quarter of an hour find no password of ten characters; an honest person rarely needs more than five.
 TRIES_PER_LOGIN = Rate("sign-in login", 10, 900)
@@ -69,7 +69,7 @@ def try_password(request: HttpRequest, login: str, password: str, now: datetime)
     """
     address = audit.address_of(request)
     # The network first: one that is locked out must not go on locking out other people's logins.
-    of_network = _count_try(TRIES_PER_NETWORK, _network_of(address), now)
+    of_network = _count_try(TRIES_PER_NETWORK, network_of(address), now)
     of_login = _count_try(TRIES_PER_LOGIN, _login_key(login), now)
     person = auth.authenticate(request, login=login, password=password)
     if isinstance(person, User):
@@ -94,14 +94,6 @@ def _count_try(rate: Rate, key: str, now: datetime) -> int:
 def _login_key(login: str) -> str:
     """A key of bounded length that does not spread logins, and passwords typed into the wrong field, over tables."""
     return hashlib.sha256(login.strip().casefold().encode()).hexdigest()
-
-
-def _network_of(address: str | None) -> str:
-    """An IPv4 address, or the /64 that one IPv6 customer has at the least (RFC 6177)."""
-    if address is None:
-        return "none"
-    parsed = ipaddress.ip_address(address)
-    return str(ipaddress.ip_network((address, 64), strict=False)) if parsed.version == 6 else address
 
 
 def make_link(user: User, now: datetime, minutes: int = LINK_MINUTES, actor: User | None = None) -> str:

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from projects.access import Caller, check_grant, record_by
+from projects.guesses import check_guess, note_right, note_wrong
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
 from relay_project.db.lookup import Lookup
@@ -69,7 +70,7 @@ def create_key(
     check_grant(scopes, caller)
     if Scope.SENDS_SEND in scopes and not networks:
         raise Violations([Violation("allowed_ips", IP_NEEDED)])
-    token = secrets.token_hex(TOKEN_BYTES)
+    token = make_token()
     with transaction.atomic():
         # the project's row is locked, or two requests at once would both find the last free place
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -121,8 +122,11 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
 
     `address` is the client's, as the trusted proxies tell it; empty when there is none (a unix socket).
     """
-    key = _BY_HASH.first(hash_token(token))
+    token_hash = hash_token(token)
+    check_guess(address, token_hash)
+    key = _BY_HASH.first(token_hash) or _by_former(token_hash, now)
     if key is None:
+        note_wrong(address, now)
         raise KeyRefused("Invalid API key.")
     if not key.is_enabled:
         raise KeyRefused("This API key is disabled.")
@@ -130,8 +134,20 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
         raise KeyRefused("This API key has expired.")
     if not is_allowed(address, tuple(key.allowed_ips)):
         raise KeyRefused("Client IP is not allowed for this API key.")
+    note_right(token_hash)
     _note_access(key, now)
     return key
+
+
+def _by_former(token_hash: str, now: datetime) -> ApiKey | None:
+    """The key whose secret this was before a rotation, as long as it still works beside the new one."""
+    keys = ApiKey.objects.select_related("project")
+    return keys.filter(former__key_hash=token_hash, former__valid_until__gt=now).first()
+
+
+def make_token() -> str:
+    """A new secret of a key."""
+    return secrets.token_hex(TOKEN_BYTES)
 
 
 def hash_token(token: str) -> str:

@@ -3,6 +3,7 @@
 from django.utils import timezone
 
 from projects import domain_status
+from projects.key_rotation import sweep_former
 from relay_project import jobs
 
 
@@ -16,3 +17,9 @@ def recheck_domains(timestamp: int) -> None:
 def delete_abandoned_domains(timestamp: int) -> None:
     """Once an hour: domains that were never verified."""
     domain_status.delete_abandoned(timezone.now())
+
+
+@jobs.every("29 * * * *", "projects.hourly")
+def hourly(timestamp: int) -> None:
+    """Once an hour: secrets of rotated keys that have run out."""
+    sweep_former(timezone.now())

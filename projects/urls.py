@@ -3,7 +3,7 @@
 from django.urls import path
 
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
-from projects.api.keys import ApiKeysView, ApiKeyView
+from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
 from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
 from projects.api.projects import InitProjectView, InitView, ProjectView
 
@@ -18,6 +18,7 @@ urlpatterns = [
     path("memberships/<str:member_id>", MembershipView.as_view()),
     path("api-keys", ApiKeysView.as_view()),
     path("api-keys/<str:key_id>", ApiKeyView.as_view()),
+    path("api-keys/<str:key_id>/rotate", RotateKeyView.as_view()),
     path("domains", DomainsView.as_view()),
     path("domains/by", DomainByView.as_view()),
     path("domains/verify", VerifyDomainView.as_view()),

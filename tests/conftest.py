@@ -40,8 +40,10 @@ def old_days(transactional_db: None) -> Iterator[Callable[..., None]]:
 @pytest.fixture(autouse=True)
 def fresh_memory() -> None:
     """What the process remembers of the database for a moment is not the last test's."""
+    from projects import guesses
     from relay_project import jobs
     from relay_project.db.lookup import forget_remembered
 
     forget_remembered()
     jobs.forget_wakes()
+    guesses.forget()

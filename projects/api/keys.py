@@ -8,8 +8,9 @@ from rest_framework.response import Response
 from projects.api.grants import read_grant
 from projects.api_keys import KeyChange, create_key, delete_key, update_key
 from projects.endpoint import Endpoint
+from projects.key_rotation import most_overlap_hours, rotate_key
 from projects.models import ApiKey
-from projects.objects import api_key_object
+from projects.objects import api_key_object, timestamp
 from projects.scopes import Scope, by_method
 from relay_project.web.fields import Fields
 
@@ -64,6 +65,23 @@ class ApiKeyView(Endpoint):
         """The key opens nothing any more."""
         delete_key(self.entity(ApiKey.objects.all(), key_id), self.caller)
         return Response([])
+
+
+class RotateKeyView(Endpoint):
+    """`/api-keys/{id}/rotate`."""
+
+    required_scope = by_method(POST=Scope.API_KEYS_WRITE)
+
+    def post(self, request: Request, key_id: str) -> Response:
+        """A new secret; the only answer with it."""
+        key = self.entity(ApiKey.objects.all(), key_id)
+        fields = self.fields()
+        hours = fields.integer("overlap_hours") or 0
+        if not 0 <= hours <= most_overlap_hours():
+            fields.note("overlap_hours", f"This value should be between 0 and {most_overlap_hours()}.")
+        fields.check()
+        key, token, until = rotate_key(key, hours, datetime.now(UTC), self.caller)
+        return Response({**api_key_object(key, token), "former_key_until": timestamp(until)})
 
 
 def _read_expiry(fields: Fields) -> datetime | None:

@@ -1,4 +1,7 @@
-"""API keys: the list, making one (shown once), switching it on and off, deleting it."""
+"""API keys: the list, making one (shown once), switching it on and off, rotating it, deleting it."""
+
+from datetime import UTC, datetime
+from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -13,9 +16,12 @@ from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.api_keys import MAX_KEYS, KeyChange, create_key, delete_key, update_key
 from projects.console.forms import PRESET_VALUES, scope_rows, show_refusal
 from projects.console.page import Place, project_page, render_place
+from projects.key_rotation import most_overlap_hours, rotate_key
 from projects.models import ApiKey
 from projects.scopes import SCOPES, Scope
 from relay_project.web.errors import ApiError
+
+OVERLAPS = ((0, "not at all"), (1, "for an hour"), (24, "for a day"), (72, "for three days"), (168, "for a week"))
 
 
 class KeyForm(forms.Form):
@@ -38,7 +44,7 @@ class KeyForm(forms.Form):
 @project_page(Scope.API_KEYS_READ)
 def keys(request: HttpRequest, place: Place) -> HttpResponse:
     """The list."""
-    rows = list(ApiKey.objects.filter(project=place.project).order_by("-id"))
+    rows = list(ApiKey.objects.filter(project=place.project).select_related("former").order_by("-id"))
     context = {"rows": rows, "is_full": len(rows) >= MAX_KEYS, "most": MAX_KEYS}
     return render_place(request, place, "console/keys.html", context, section="keys")
 
@@ -72,7 +78,7 @@ def _key_form(request: HttpRequest, place: Place, form: KeyForm, page: str, cont
     return render_place(request, place, page, context, section="keys", status=400 if form.errors else 200)
 
 
-def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str) -> HttpResponse:
+def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str, **more: object) -> HttpResponse:
     curl = (
         f"curl {settings.WEB_URL}/api/console/sends \\\n"
         f"  -H 'Authorization: Bearer {token}' \\\n"
@@ -80,7 +86,7 @@ def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str) -> Ht
         f'  -d \'{{"from": "you@{_sending_domain(place)}", "to": "accept@{settings.SIMULATOR_DOMAIN}",\n'
         '       "subject": "Hello", "body_text": "It works."}\''
     )
-    context = {"key": key, "token": token, "curl": curl if Scope.SENDS_SEND in key.scopes else ""}
+    context = {"key": key, "token": token, "curl": curl if Scope.SENDS_SEND in key.scopes else "", **more}
     response = render_place(request, place, "console/key_made.html", context, section="keys")
     patch_cache_control(response, no_store=True)
     return response
@@ -114,7 +120,7 @@ def one_key(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
             return redirect("console-keys", place.project.pk)
         except ApiError as refusal:
             show_refusal(form, refusal)
-    return _key_form(request, place, form, "console/key.html", {"key": key})
+    return _key_form(request, place, form, "console/key.html", {"key": key, "rotation": RotationForm()})
 
 
 @require_POST
@@ -126,6 +132,33 @@ def switch_key(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
     update_key(key, KeyChange(is_enabled=is_enabled), place.caller)
     messages.success(request, f"{key.name} is {'enabled' if is_enabled else 'disabled'}.")
     return redirect("console-keys", place.project.pk)
+
+
+class RotationForm(forms.Form):
+    """For how long the old secret works on."""
+
+    overlap_hours = forms.TypedChoiceField(coerce=int, choices=[])
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data)
+        spans = [(hours, words) for hours, words in OVERLAPS if hours <= most_overlap_hours()]
+        self.fields["overlap_hours"].choices = spans  # type: ignore[attr-defined]
+
+
+@require_POST
+@project_page(Scope.API_KEYS_READ, write=Scope.API_KEYS_WRITE)
+def rotate(request: HttpRequest, place: Place, key_id: int) -> HttpResponse:
+    """Give a key a new secret, which is in this one answer and nowhere else."""
+    key = _key_or_404(place, key_id)
+    form = RotationForm(request.POST)
+    if not form.is_valid():
+        return redirect("console-key", place.project.pk, key.pk)
+    try:
+        key, token, until = rotate_key(key, form.cleaned_data["overlap_hours"], datetime.now(UTC), place.caller)
+    except ApiError as refusal:
+        messages.error(request, refusal.message)
+        return redirect("console-key", place.project.pk, key.pk)
+    return _show_key(request, place, key, token, rotated=True, former_until=until)
 
 
 @require_POST

@@ -22,6 +22,7 @@ inside = [
     path("/keys/new", keys.new_key, name="console-new-key"),
     path("/keys/<int:key_id>", keys.one_key, name="console-key"),
     path("/keys/<int:key_id>/switch", keys.switch_key, name="console-switch-key"),
+    path("/keys/<int:key_id>/rotate", keys.rotate, name="console-rotate-key"),
     path("/keys/<int:key_id>/delete", keys.remove_key, name="console-delete-key"),
     path("/settings", settings.project_settings, name="console-settings"),
     path("/settings/name", settings.rename, name="console-rename"),

@@ -3,6 +3,7 @@
 from projects.models.api_key import ApiKey
 from projects.models.domain import DkimKey, Domain, DomainStatus
 from projects.models.event import Event, EventOutbox, FeedPosition
+from projects.models.former_secret import FormerSecret
 from projects.models.project import Membership, Project, SendType
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Event",
     "EventOutbox",
     "FeedPosition",
+    "FormerSecret",
     "Membership",
     "Project",
     "SendType",

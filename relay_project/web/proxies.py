@@ -68,6 +68,14 @@ def read_address(text: str) -> Address | None:
     return address
 
 
+def network_of(address: str | None) -> str:
+    """Whom tries are counted for: an IPv4 address, or the /64 that one IPv6 customer has at the least (RFC 6177)."""
+    parsed = read_address(address or "")
+    if parsed is None:
+        return "none"
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
+
+
 def _believe_scheme(request: HttpRequest) -> None:
     scheme = request.META.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
     if scheme in {"http", "https"}:
