@@ -4,14 +4,22 @@ import base64
 import re
 import secrets
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from projects.models import DkimKey, Domain
-from relay_project.mail.dkim import MIN_RSA_BITS, InvalidKey, Signer, SigningKey, generate_rsa_key, public_key_pem
+from projects.models import DkimAlgorithm, DkimKey, DkimKeyState, Domain
+from relay_project.mail.dkim import (
+    MIN_RSA_BITS,
+    InvalidKey,
+    Signer,
+    SigningKey,
+    generate_ed25519_key,
+    generate_rsa_key,
+    public_key_pem,
+)
 from relay_project.web.errors import violation
 
 RSA_BITS = 2048  # RFC 8301 §3.2; 4096 does not fit one UDP answer with everything else and signs eight times slower
@@ -56,12 +64,41 @@ def check_private_key(pem: str) -> str:
     return pem.strip() + "\n"
 
 
+def generate_key(algorithm: DkimAlgorithm) -> str:
+    """A new private key, PEM; RSA takes a tenth of a second."""
+    return generate_ed25519_key() if algorithm == DkimAlgorithm.ED25519 else generate_rsa_key(RSA_BITS)
+
+
+def algorithm_of(private_key_pem: str) -> DkimAlgorithm:
+    """What a checked key signs with."""
+    is_rsa = SigningKey.load(private_key_pem).algorithm.startswith("rsa")
+    return DkimAlgorithm.RSA if is_rsa else DkimAlgorithm.ED25519
+
+
 def create_dkim_key(domain: Domain, selector: str, private_key_pem: str | None = None) -> DkimKey:
     """The current key of a new domain; generates RSA-2048 when no checked PEM is given."""
     pem = private_key_pem or generate_rsa_key(RSA_BITS)
-    key = DkimKey.objects.create(domain=domain, selector=selector, private_key=pem, public_key=public_key_pem(pem))
+    key = DkimKey.objects.create(
+        domain=domain,
+        selector=selector,
+        private_key=pem,
+        public_key=public_key_pem(pem),
+        activated_at=datetime.now(UTC),
+    )
     key.domain = domain
     return key
+
+
+def create_waiting_key(domain: Domain, selector: str, private_key_pem: str) -> DkimKey:
+    """A key that signs once its record is in DNS, of a checked PEM; raises IntegrityError for a second selector."""
+    return DkimKey.objects.create(
+        domain=domain,
+        selector=selector,
+        private_key=private_key_pem,
+        public_key=public_key_pem(private_key_pem),
+        is_current=False,
+        state=DkimKeyState.PENDING,
+    )
 
 
 def current_key(domain: Domain) -> DkimKey:
@@ -69,6 +106,15 @@ def current_key(domain: Domain) -> DkimKey:
     key = DkimKey.objects.get(domain=domain, is_current=True)
     key.domain = domain
     return key
+
+
+def keys_of(domain: Domain) -> list[DkimKey]:
+    """All keys of a domain without their private halves: those that sign, those to come, those that were."""
+    keys = list(DkimKey.objects.filter(domain=domain).defer("private_key").order_by("-id"))
+    for key in keys:
+        key.domain = domain
+    order = [DkimKeyState.ACTIVE, DkimKeyState.PENDING, DkimKeyState.RETIRING, DkimKeyState.RETIRED]
+    return sorted(keys, key=lambda key: (order.index(DkimKeyState(key.state)), not key.is_current))
 
 
 def signing_keys(domain_ids: Collection[int]) -> dict[int, DkimKey]:

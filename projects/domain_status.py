@@ -105,7 +105,7 @@ def suspend(domain: Domain, reason: str, now: datetime, actor: User | None, addr
     """Staff stop a domain from sending; its owner reads the reason. Emits domain.status.changed."""
     reason = clean(reason, MAX_MESSAGE - 20)
     with transaction.atomic():
-        domain = _locked(domain)
+        domain = locked(domain)
         audit.record(
             "domain.suspended",
             actor=actor,
@@ -115,19 +115,19 @@ def suspend(domain: Domain, reason: str, now: datetime, actor: User | None, addr
             detail={"reason": reason},
         )
         result = DkimResult(False, now, f"Suspended: {reason}" if reason else "Suspended")
-        return _move(domain, DomainStatus.SUSPENDED, result, now)
+        return move(domain, DomainStatus.SUSPENDED, result, now)
 
 
 def reinstate(domain: Domain, now: datetime, actor: User | None, address: str | None = None) -> Domain:
     """Staff let a suspended domain back: pending, and due for a check at once. Raises ApiError 400 when it is not."""
     with transaction.atomic():
-        domain = _locked(domain)
+        domain = locked(domain)
         if domain.status != DomainStatus.SUSPENDED:
             raise ApiError(400, "Only a suspended domain can be reinstated.")
         audit.record("domain.reinstated", actor=actor, subject=domain, project_id=domain.project_id, address=address)
         is_instance = domain.project.is_system
         status = DomainStatus.ACTIVE if is_instance else DomainStatus.PENDING
-        domain = _move(domain, status, DkimResult(is_instance, now, conclusive=False), now)
+        domain = move(domain, status, DkimResult(is_instance, now, conclusive=False), now)
         Domain.objects.filter(pk=domain.pk).update(dkim_checked_at=None)
         domain.dkim_checked_at = None
         return domain
@@ -173,16 +173,17 @@ def _due(now: datetime) -> Q:
 
 
 def _check(domain: Domain, now: datetime, scheduled: bool) -> tuple[Domain, DkimResult]:
-    """Ask, then settle; a domain that was deleted or suspended in between stays so."""
-    result = look_up(current_key(domain), now)
+    """Ask, then settle; a domain that was deleted, suspended or given another key in between stays so."""
+    key = current_key(domain)
+    result = look_up(key, now)
     with transaction.atomic():
-        domain = _locked(domain)
-        if domain.status == DomainStatus.SUSPENDED:
+        domain = locked(domain)
+        if domain.status == DomainStatus.SUSPENDED or current_key(domain).pk != key.pk:
             return domain, result
-        return _move(domain, next_status(domain.status, result, scheduled), result, now), result
+        return move(domain, next_status(domain.status, result, scheduled), result, now), result
 
 
-def _locked(domain: Domain) -> Domain:
+def locked(domain: Domain) -> Domain:
     """The row, locked until the transaction's end; raises ApiError 400 when it is gone."""
     locked = Domain.objects.select_for_update(of=("self",)).select_related("project").filter(pk=domain.pk).first()
     if locked is None:
@@ -190,7 +191,7 @@ def _locked(domain: Domain) -> Domain:
     return locked
 
 
-def _move(domain: Domain, status: DomainStatus, result: DkimResult, now: datetime) -> Domain:
+def move(domain: Domain, status: DomainStatus, result: DkimResult, now: datetime) -> Domain:
     """Write down a finding and, when it changes the status, the event, in the caller's transaction."""
     old = domain.status
     domain.dkim_checked_at = result.checked_at

@@ -19,7 +19,7 @@ PAYLOAD_VERSION = 1
 
 
 class EventKind(StrEnum):
-    """What can happen: the contract's eleven names, which webhooks subscribe to, and one of ours for `cancelled`."""
+    """What can happen, and webhooks subscribe to: the contract's eleven names, and ours."""
 
     ACCEPTED = "send.recipient.accepted"
     DEFERRED = "send.recipient.deferred"
@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     DOMAIN_CREATED = "domain.created"
     DOMAIN_DELETED = "domain.deleted"
     DOMAIN_STATUS_CHANGED = "domain.status.changed"
+    DOMAIN_DKIM_KEY_CHANGED = "domain.dkim_key.changed"
     SUPPRESSION_CREATED = "suppression.created"
     SUPPRESSION_DELETED = "suppression.deleted"
 

@@ -60,6 +60,24 @@ def domain_object(domain: Domain, key: DkimKey) -> dict[str, Any]:
     }
 
 
+def dkim_key_object(key: DkimKey) -> dict[str, Any]:
+    """A DKIM key; the contract has none."""
+    return {
+        "id": key.pk,
+        "state": str(key.state),
+        "algorithm": str(key.algorithm),
+        "is_current": key.is_current,
+        "selector": key.selector,
+        "dkim_host": dkim_host(key),
+        "dkim_txt_value": dkim_txt_value(key),
+        "created_at": timestamp(key.created_at),
+        "activated_at": timestamp(key.activated_at),
+        "retires_at": timestamp(key.retires_at),
+        "checked_at": timestamp(key.checked_at),
+        "error_message": key.error_message,
+    }
+
+
 def domain_objects(domains: Iterable[Domain]) -> list[dict[str, Any]]:
     """Domains with their keys, in one more query."""
     domains = list(domains)

@@ -2,15 +2,16 @@
 
 from django.utils import timezone
 
-from projects import domain_status
+from projects import dkim_rotation, domain_status
 from projects.key_rotation import sweep_former
 from relay_project import jobs
 
 
 @jobs.every("* * * * *", "projects.recheck_domains")
 def recheck_domains(timestamp: int) -> None:
-    """Once a minute: the domains whose check is due."""
+    """Once a minute: the domains, and the new keys, whose check is due."""
     domain_status.recheck_due(timezone.now())
+    dkim_rotation.check_waiting(timezone.now())
 
 
 @jobs.every("23 * * * *", "projects.delete_abandoned_domains")
@@ -23,3 +24,9 @@ def delete_abandoned_domains(timestamp: int) -> None:
 def hourly(timestamp: int) -> None:
     """Once an hour: secrets of rotated keys that have run out."""
     sweep_former(timezone.now())
+
+
+@jobs.every("33 * * * *", "projects.retire_dkim_keys")
+def retire_dkim_keys(timestamp: int) -> None:
+    """Once an hour: keys whose overlap is over."""
+    dkim_rotation.retire_due(timezone.now())

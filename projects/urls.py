@@ -5,6 +5,7 @@ from django.urls import path
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
 from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
+from projects.api.one_domain import DkimKeysView, DkimKeyView, DomainView, VerifyDkimKeyView
 from projects.api.projects import InitProjectView, InitView, ProjectView
 
 urlpatterns = [
@@ -22,4 +23,8 @@ urlpatterns = [
     path("domains", DomainsView.as_view()),
     path("domains/by", DomainByView.as_view()),
     path("domains/verify", VerifyDomainView.as_view()),
+    path("domains/<str:domain_id>", DomainView.as_view()),
+    path("domains/<str:domain_id>/dkim-keys", DkimKeysView.as_view()),
+    path("domains/<str:domain_id>/dkim-keys/<str:dkim_key>", DkimKeyView.as_view()),
+    path("domains/<str:domain_id>/dkim-keys/<str:dkim_key>/verify", VerifyDkimKeyView.as_view()),
 ]

@@ -7,6 +7,7 @@ docs/settings.md lists every name.
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +106,8 @@ MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what wait
 # An address is suppressed when its mail ended undelivered on so many days (UTC) within the window; 0: never.
 SOFT_BOUNCE_LIMIT = read_positive(env, "SOFT_BOUNCE_LIMIT", default=5, minimum=0, maximum=365)
 SOFT_BOUNCE_DAYS = read_positive(env, "SOFT_BOUNCE_DAYS", default=30, maximum=365)
+# How long the record of a replaced DKIM key must stay: what it signed is tried for as long as mail lives.
+DKIM_OVERLAP = max(timedelta(days=read_positive(env, "DKIM_OVERLAP_DAYS", default=7, maximum=365)), MAIL_LIFETIME)
 WARMUP_PLAN = read_plan(  # messages a day of a source IP in warm-up; after the last day it is warm
     env,
     "WARMUP_PLAN",

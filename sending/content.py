@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from projects.dkim_keys import signer_of
-from projects.models import DkimKey
+from projects.models import DkimKey, DkimKeyState
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer, sign
 from relay_project.mail.mime import Attachment, Message, NamedAddress, compose
@@ -90,8 +90,8 @@ def sign_composed(composed: bytes, signers: Sequence[Signer], date: datetime) ->
 
 
 def signers_for(domain_id: int, instance_domain: str) -> list[Signer]:
-    """The From domain's signer, then the instance domain's (one where they are the same)."""
-    keys = DkimKey.objects.select_related("domain").filter(is_current=True)
+    """The From domain's signers, its current key first, then the instance domain's (one where they are the same)."""
+    keys = DkimKey.objects.select_related("domain").filter(state=DkimKeyState.ACTIVE).order_by("-is_current")
     own = list(keys.filter(domain_id=domain_id))
     instance = list(
         keys.filter(domain__domain=instance_domain, domain__project__is_system=True).exclude(domain_id=domain_id)

@@ -26,6 +26,7 @@ def make_keys(count: int, text: str = "a private key") -> list[DkimKey]:
             private_key=f"{text} {number}",
             public_key="",
             is_current=False,
+            state="retired",
         )
         for number in range(count)
     )

@@ -1,14 +1,16 @@
 """Tables of the projects floor."""
 
 from projects.models.api_key import ApiKey
-from projects.models.domain import DkimKey, Domain, DomainStatus
+from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain, DomainStatus
 from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
 from projects.models.project import Membership, Project, SendType
 
 __all__ = [
     "ApiKey",
+    "DkimAlgorithm",
     "DkimKey",
+    "DkimKeyState",
     "Domain",
     "DomainStatus",
     "Event",

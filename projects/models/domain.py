@@ -42,14 +42,48 @@ class Domain(models.Model):
         return self.domain
 
 
+class DkimAlgorithm(models.TextChoices):
+    """What a key signs with: a domain signs with at most one key of each."""
+
+    RSA = "rsa"
+    ED25519 = "ed25519"
+
+
+class DkimKeyState(models.TextChoices):
+    """The life of a signing key. The record is in DNS from `active` to the end of `retiring`."""
+
+    PENDING = "pending"  # waits for its record
+    ACTIVE = "active"  # signs
+    RETIRING = "retiring"  # signs nothing new; mail that it signed is still on its way, so its record must stay
+    RETIRED = "retired"  # its record may go
+
+
+ED25519_PEM = "MCowBQYDK2Vw"  # how the SubjectPublicKeyInfo of every Ed25519 key begins in base64 (RFC 8410 §4)
+
+
 class DkimKey(models.Model):
-    """A domain's signing key; the one with `is_current` signs."""
+    """A domain's signing key. Those that are active sign; the one with `is_current` first, and the contract shows it."""
 
     domain = models.ForeignKey(Domain, on_delete=models.CASCADE, related_name="dkim_keys")
     selector = models.CharField(max_length=63)
     private_key = EncryptedTextField(editable=False, help_text="PEM, encrypted at rest by the key ring.")
     public_key = models.TextField(help_text="PEM.")
+    # made by the database, so that rows of a version that does not know the column are right as well
+    algorithm = models.GeneratedField(
+        expression=models.Case(
+            models.When(public_key__contains=ED25519_PEM, then=models.Value("ed25519")), default=models.Value("rsa")
+        ),
+        output_field=models.CharField(max_length=8, choices=DkimAlgorithm.choices),
+        db_persist=True,
+    )
     is_current = models.BooleanField(default=True)
+    state = models.CharField(
+        max_length=8, choices=DkimKeyState.choices, default=DkimKeyState.ACTIVE, db_default=DkimKeyState.ACTIVE
+    )
+    checked_at = models.DateTimeField(null=True, blank=True)
+    error_message = models.CharField(max_length=512, null=True, blank=True)  # noqa: DJ001 — as the domain's
+    activated_at = models.DateTimeField(null=True, blank=True, help_text="When it began to sign.")
+    retires_at = models.DateTimeField(null=True, blank=True, help_text="Until then its record must stay.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -57,6 +91,12 @@ class DkimKey(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("domain", "selector"), name="dkim_key_domain_selector"),
             models.UniqueConstraint(fields=("domain",), condition=models.Q(is_current=True), name="dkim_key_current"),
+            models.UniqueConstraint(
+                fields=("domain", "algorithm"), condition=models.Q(state="active"), name="dkim_key_active"
+            ),
+            models.UniqueConstraint(
+                fields=("domain", "algorithm"), condition=models.Q(state="pending"), name="dkim_key_pending"
+            ),
         )
 
     def __str__(self) -> str:

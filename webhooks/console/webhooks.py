@@ -37,6 +37,7 @@ EVENT_HELP = {
     EventKind.DOMAIN_CREATED: "A domain was added",
     EventKind.DOMAIN_DELETED: "A domain was deleted",
     EventKind.DOMAIN_STATUS_CHANGED: "A domain may send, or may no longer",
+    EventKind.DOMAIN_DKIM_KEY_CHANGED: "A DKIM key was added, signs, or is replaced",
     EventKind.SUPPRESSION_CREATED: "An address was suppressed",
     EventKind.SUPPRESSION_DELETED: "An address may get mail again",
 }
