@@ -146,6 +146,11 @@ RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, 
 RETENTION_DELIVERIES_DAYS = read_positive(env, "RETENTION_DELIVERIES_DAYS", default=14, maximum=3650)
 RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)
 RETENTION_SANDBOX_DAYS = read_positive(env, "RETENTION_SANDBOX_DAYS", default=30, maximum=3650)
+# Statistics by the hour (the API's 30 days are read from them) and by the day.
+RETENTION_STATISTICS_HOURS_DAYS = read_positive(
+    env, "RETENTION_STATISTICS_HOURS_DAYS", default=35, minimum=31, maximum=3650
+)
+RETENTION_STATISTICS_DAYS = read_positive(env, "RETENTION_STATISTICS_DAYS", default=730, minimum=31, maximum=36_500)
 RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, minimum=0, maximum=36_500)  # 0: for ever
 
 # --- Processes -----------------------------------------------------------------------------------------------------

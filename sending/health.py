@@ -6,7 +6,9 @@ from relay_project.health import HealthResult, check, failed, passed
 from sending.backlog.depth import oldest_due_seconds
 from sending.backlog.ledger import Ledger, read_ledger
 from sending.backlog.measure import latest
+from sending.statistics.positions import read_lag
 
+UNCOUNTED_SECONDS = 300  # the readers look every second; catching up after an outage may take this long
 OLDEST_DUE_SECONDS = 300  # mail that could leave has not for this long: senders are missing or overwhelmed
 
 
@@ -32,3 +34,13 @@ def backlog() -> HealthResult:
     if worst > OLDEST_DUE_SECONDS:
         return failed(f"Mail has been due for {worst:.0f} s without leaving.", **data)
     return passed("nothing due stands for long", **data)
+
+
+@check("statistics", roles=("webhooks", "housekeeping"))
+def statistics() -> HealthResult:
+    """What happened is counted, and what was accepted can be found, soon after."""
+    lag = read_lag()
+    data = {f"{reader}_seconds": round(seconds, 1) for reader, seconds in lag.items()}
+    if max(lag.values()) > UNCOUNTED_SECONDS:
+        return failed(f"Statistics and searches are {max(lag.values()):.0f} s behind: is run_webhooks up?", **data)
+    return passed("up to date", **data)

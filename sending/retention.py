@@ -89,7 +89,7 @@ keep(
 keep(
     Family(
         "sends",
-        ("sending_recipient", "sending_send"),
+        ("sending_searchtext", "sending_recipient", "sending_send"),
         lambda: settings.RETENTION_SENDS_DAYS,
         _sends_needed,
     )
@@ -126,6 +126,28 @@ def delete_sandbox(now: datetime) -> int:
     """The sandbox's inbox, by age and by number."""
     before = now - timedelta(days=settings.RETENTION_SANDBOX_DAYS)
     return delete_in_steps(_SANDBOX, {"before": before}, rows=200) + trim()
+
+
+_HOURS = """
+DELETE FROM sending_hourcount WHERE id = ANY(ARRAY(
+  SELECT id FROM sending_hourcount WHERE hour < %(before)s ORDER BY hour LIMIT %(rows)s))
+"""
+_DAYS = """
+DELETE FROM sending_daycount WHERE id = ANY(ARRAY(
+  SELECT id FROM sending_daycount WHERE day < %(before)s ORDER BY day LIMIT %(rows)s))
+"""
+
+
+@sweep("statistics by hour", lambda: settings.RETENTION_STATISTICS_HOURS_DAYS)
+def delete_hours(now: datetime) -> int:
+    """Roll-ups of hours."""
+    return delete_in_steps(_HOURS, {"before": now - timedelta(days=settings.RETENTION_STATISTICS_HOURS_DAYS)})
+
+
+@sweep("statistics by day", lambda: settings.RETENTION_STATISTICS_DAYS)
+def delete_days(now: datetime) -> int:
+    """Roll-ups of days."""
+    return delete_in_steps(_DAYS, {"before": (now - timedelta(days=settings.RETENTION_STATISTICS_DAYS)).date()})
 
 
 @sweep("content of projects", lambda: settings.RETENTION_CONTENT_DAYS)

@@ -5,6 +5,7 @@ from sending.models.forgotten import ForgottenDay
 from sending.models.idempotency import IdempotencyRecord
 from sending.models.operation import Measurement, Operation, OperationKind
 from sending.models.sandbox import SandboxMessage
+from sending.models.search import SearchText
 from sending.models.send import (
     WAITING_STATUSES,
     Content,
@@ -16,27 +17,35 @@ from sending.models.send import (
     Signature,
 )
 from sending.models.soft_bounce import SoftBounce
+from sending.models.statistics import INSTANCE, Counters, DayCount, Dimension, HourCount, ReaderPosition
 from sending.models.suppression import MAX_LIST, Suppression, SuppressionReason
 from sending.models.waiting import Phase, Waiting
 
 __all__ = [
+    "INSTANCE",
     "MAX_LIST",
     "WAITING_STATUSES",
     "Attempt",
     "AttemptRecipient",
     "AttemptStatus",
     "Content",
+    "Counters",
+    "DayCount",
+    "Dimension",
     "ForgottenDay",
+    "HourCount",
     "IdempotencyRecord",
     "Measurement",
     "Operation",
     "OperationKind",
     "Phase",
     "Priority",
+    "ReaderPosition",
     "Recipient",
     "RecipientStatus",
     "RecipientType",
     "SandboxMessage",
+    "SearchText",
     "Send",
     "Signature",
     "SoftBounce",

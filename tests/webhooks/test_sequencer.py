@@ -19,7 +19,8 @@ from django.db import OperationalError, connection
 from projects.events import NewEvent, emit
 from projects.models import Event, FeedPosition
 from webhooks import sequencer as module
-from webhooks.sequencer import BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS, Sequencer
+from webhooks.loop import BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS
+from webhooks.sequencer import Sequencer
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0

@@ -1,0 +1,48 @@
+"""The readers beside the sequencer, in a thread of their own with a connection of its own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from relay_project.metrics import Counter, Gauge
+from sending.statistics import newcomers, outcomes
+from sending.statistics.positions import read_lag
+from webhooks.loop import Loop
+
+COUNTED = Counter("relay_statistics_events_total", "Events that were counted into the statistics.")
+TAKEN = Counter("relay_statistics_sends_total", "Sends that were counted, and made findable by searches.")
+LAG = Gauge("relay_statistics_lag_seconds", "How old the oldest event or send is that was not counted yet.", ["reader"])
+
+# After a full batch it rests for half of what that took: catching up leaves mail that leaves meanwhile its share.
+REST = 0.5
+FULL = 1  # of a look: something was full, so there is more
+
+
+class Statistics(Loop):
+    """What is counted, from the event log and from what comes in; one after the other, as they share a lock."""
+
+    def __init__(self) -> None:
+        super().__init__("statistics", self._read, FULL, rest=REST, survives=True)
+
+    def _read(self) -> int:
+        counted, taken = outcomes.fold_outcomes(), newcomers.read_newcomers()
+        late = newcomers.read_latecomers()
+        COUNTED.inc(counted)
+        TAKEN.inc(taken)
+        if counted >= outcomes.BATCH or max(taken, late) >= newcomers.BATCH:
+            return FULL
+        for reader, seconds in read_lag().items():
+            LAG.labels(reader).set(seconds)
+        return 0
+
+
+@contextmanager
+def running(loop: Loop) -> Iterator[None]:
+    """Run a loop in a thread for the block; at its end it finishes its look."""
+    thread = threading.Thread(target=loop.run, name=loop.name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.stop()
+        thread.join()
