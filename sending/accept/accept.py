@@ -17,6 +17,7 @@ from projects.events import NewEvent, emit_many
 from projects.models import Domain, Project
 from queues.choose import queue_for
 from relay_project import jobs
+from relay_project.db.bound import bound_cursor
 from relay_project.mail.address import parse_mailbox
 from relay_project.mail.headers import HeaderInjection
 from relay_project.mail.unsubscribe import Subscription
@@ -163,7 +164,7 @@ def _link(item: _Checked, from_address: str, send_id: int, recipient_id: int) ->
 def _write(project: Project, drafts: dict[int, Draft], outcomes: Outcomes, now: datetime) -> None:
     """The one transaction."""
     queue = queue_for(project)
-    with _transaction(list(drafts.values())), connection.cursor() as cursor:
+    with _transaction(list(drafts.values())), bound_cursor() as cursor:
         fresh = _begin(cursor, project, drafts, outcomes)
         rows = list(fresh.values())
         due = store.insert(cursor, project.pk, queue, rows, now)

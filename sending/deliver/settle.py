@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from projects.events import NewEvent, emit_many
+from relay_project.db.bound import bound_cursor
 from relay_project.db.ids import hours_after, id_floor
 from relay_project.mail.classify import Outcome
 from relay_project.mail.text import clean
@@ -49,7 +50,7 @@ class _Line:
 def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
     """Write what a batch of attempts brought, in one transaction."""
     outcomes = sorted(outcomes, key=lambda outcome: outcome.job.attempt_id)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), bound_cursor() as cursor:
         holders = _lock(cursor, [r.target.row.recipient_id for o in outcomes for r in o.recipients])
         lines = [_line(outcome, recipient, holders, now) for outcome in outcomes for recipient in outcome.recipients]
         _write_attempts(cursor, outcomes, lines)

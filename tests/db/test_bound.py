@@ -1,0 +1,43 @@
+"""relay_project.db.bound: parameters apart from the text, everything else as with Django's cursor."""
+
+import pytest
+from django.db import DataError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from relay_project.db.bound import bound_cursor
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_large_parameter_does_not_stand_in_the_statement() -> None:
+    with bound_cursor() as cursor:
+        cursor.execute("SELECT length(%s::text), current_query()", ["x" * 10_000])
+        length, text = cursor.fetchone()
+    assert (length, len(text) < 100) == (10_000, True)
+
+
+def test_it_is_part_of_the_transaction() -> None:
+    with transaction.atomic():
+        with bound_cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE bound_trial (n int) ON COMMIT DROP")
+            cursor.execute("INSERT INTO bound_trial SELECT unnest(%s::int[])", [[1, 2, 3]])
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM bound_trial")
+            assert cursor.fetchone() == (3,)
+
+
+def test_errors_are_djangos() -> None:
+    with pytest.raises(DataError), transaction.atomic(), bound_cursor() as cursor:
+        cursor.execute("SELECT %s::int", ["no number"])
+
+
+def test_statements_are_seen_by_who_counts_them() -> None:
+    with CaptureQueriesContext(connection) as seen, bound_cursor() as cursor:
+        cursor.execute("SELECT %s::int", [1])
+    assert len(seen) == 1
+
+
+def test_an_empty_list_is_an_array() -> None:
+    with bound_cursor() as cursor:
+        cursor.execute("SELECT 1 = ANY(%s::bigint[])", [[]])
+        assert cursor.fetchone() == (False,)
