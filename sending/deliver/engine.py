@@ -28,6 +28,7 @@ from relay_project.metrics import Counter, Gauge
 from relay_project.net.resolver import Resolver
 from sending.deliver import giveback, wakeups
 from sending.deliver.claim import Ring, lanes_of
+from sending.deliver.cores import Cores
 from sending.deliver.glance import is_anything_due
 from sending.deliver.load import Job
 from sending.deliver.outcome import AttemptOutcome, GiveBack, RecipientOutcome
@@ -56,7 +57,7 @@ SWEEP_SECONDS = 0.9  # less than a sender at rest waits between looks: each of t
 SETTLE_SECONDS = 0.05
 SETTLE_RESULTS = 200
 LOCK_LOSS_SECONDS = 5.0  # without its lock a sender may be declared dead after this; it must have let go by then
-SIGNING_THREADS = 2  # RSA releases the GIL
+SIGNING_THREADS = 2  # RSA releases the GIL; see cores.py
 URGENT_LOOK_SECONDS = 0.1  # between looks for urgent mail while bulk fills the room
 
 Result = TypeVar("Result")
@@ -91,6 +92,7 @@ class Engine:
     _claim_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "claim"))
     _settle_thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settle"))
     _signing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIGNING_THREADS, "sign"))
+    _cores: Cores = field(default_factory=Cores)
     _draining_ips: set[int] = field(default_factory=set)
     _room: Room = field(default_factory=Room)
     _lock_lost_at: float | None = None
@@ -107,7 +109,7 @@ class Engine:
             router=self.router,
             pool=self.pool,
             shaper=self.shaper,
-            preparer=Preparer(self._signing),
+            preparer=Preparer(self._signing, self._cores),
             return_path_keys=ring("return-path"),
             conversation_seconds=settings.CONVERSATION_SECONDS,
             ladder=self._ladder,
@@ -288,6 +290,7 @@ class Engine:
         while True:
             self.beat_at = time.monotonic()
             IN_FLIGHT.set(self._room.rows)
+            self._cores.look()
             try:
                 await self.pool.close_idle()
                 await self._guarded(self._beat)

@@ -1,7 +1,8 @@
-"""Prepare: compose and sign, in threads, since RSA takes most of a mail's time and lets go of the interpreter meanwhile.
+"""Prepare: compose and sign, in threads where a core has nothing else to do, since RSA lets go of the interpreter meanwhile.
 
 Jobs that come together go to the threads in small groups: a hop there and back costs as much as composing, and each
-one makes the event loop wait for the interpreter.
+one makes the event loop wait for the interpreter. Where all cores are busy the loop prepares them itself, a few at a
+time between what it hears from the servers.
 """
 
 import asyncio
@@ -12,9 +13,12 @@ from functools import partial
 
 from relay_project.net.smtp_message import WireMessage
 from sending.content import compose_stored, sign_composed
+from sending.deliver.cores import Cores
 from sending.deliver.load import Job
 
 GROUP = 8  # jobs of one hop: some 6 ms with two RSA-2048 signatures each, so the first mails of a claim leave soon
+FEW = 4  # jobs that the event loop prepares before it looks at its connections again
+SMALL = 256 * 1024  # octets: a larger message would keep the loop for milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,10 @@ def prepare(job: Job) -> Prepared:
 
 @dataclass(slots=True)
 class Preparer:
-    """The signing threads of one sender; `prepared` is for its event loop."""
+    """The signing of one sender; `prepared` is for its event loop."""
 
     threads: ThreadPoolExecutor
+    cores: Cores
     _waiting: list[Waiter] = field(default_factory=list)
 
     async def prepared(self, job: Job) -> Prepared:
@@ -57,11 +62,27 @@ class Preparer:
         return await future
 
     def _hand_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting, self._waiting = self._waiting, []
-        for begin in range(0, len(waiting), GROUP):
-            group = [waiter for waiter in waiting[begin : begin + GROUP] if not waiter[1].done()]
-            hop = loop.run_in_executor(self.threads, _prepare_all, [job for job, _ in group])
-            hop.add_done_callback(partial(_hand_out, group))
+        if self.cores.has_spare:
+            group, self._waiting = self._waiting, []
+        else:
+            group = self._do_a_few()
+        for begin in range(0, len(group), GROUP):
+            self._to_threads(loop, group[begin : begin + GROUP])
+        if self._waiting:
+            loop.call_soon(self._hand_in, loop)
+
+    def _do_a_few(self) -> list[Waiter]:
+        """Prepare the next small messages here; returns those that are too large for that."""
+        few, self._waiting = self._waiting[:FEW], self._waiting[FEW:]
+        small = [waiter for waiter in few if waiter[0].size_bytes <= SMALL and not waiter[1].done()]
+        for waiter in small:
+            _give(waiter[1], _prepare_one(waiter[0]))
+        return [waiter for waiter in few if waiter[0].size_bytes > SMALL]
+
+    def _to_threads(self, loop: asyncio.AbstractEventLoop, group: Sequence[Waiter]) -> None:
+        group = [waiter for waiter in group if not waiter[1].done()]
+        hop = loop.run_in_executor(self.threads, _prepare_all, [job for job, _ in group])
+        hop.add_done_callback(partial(_hand_out, group))
 
 
 def _prepare_all(jobs: Sequence[Job]) -> list[Prepared | Exception]:
@@ -77,12 +98,17 @@ def _prepare_one(job: Job) -> Prepared | Exception:
 
 
 def _hand_out(group: Sequence[Waiter], hop: "asyncio.Future[list[Prepared | Exception]]") -> None:
-    """In the event loop: give each waiter its result, unless it has gone."""
+    """In the event loop: give each waiter its result."""
     results = [asyncio.CancelledError()] * len(group) if hop.cancelled() else hop.result()
     for (_, future), result in zip(group, results, strict=True):
-        if future.done():
-            continue
-        if isinstance(result, Prepared):
-            future.set_result(result)
-        else:
-            future.set_exception(result)
+        _give(future, result)
+
+
+def _give(future: "asyncio.Future[Prepared]", result: Prepared | BaseException) -> None:
+    """Unless who waited has gone."""
+    if future.done():
+        return
+    if isinstance(result, Prepared):
+        future.set_result(result)
+    else:
+        future.set_exception(result)
