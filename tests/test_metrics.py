@@ -67,3 +67,21 @@ def test_each_start_counts_from_nothing() -> None:
         first.rmdir(); metrics.stop_sharing()
     """)
     assert told.strip() == "0o700"
+
+
+def test_many_observations_at_once_count_as_each_by_itself() -> None:
+    told = run("""
+        from relay_project.metrics import SECONDS, Histogram, observe_many, page
+        seen = [0.0005, 0.001, 0.2, 0.2, 0.26, 1000.0]
+        one_by_one = Histogram("relay_test_one_seconds", "Time.", buckets=SECONDS)
+        for value in seen:
+            one_by_one.observe(value)
+        observe_many(Histogram("relay_test_many_seconds", "Time.", buckets=SECONDS), seen)
+        print(page().decode())
+    """)
+    lines = {
+        name: [line.replace(name, "") for line in told.splitlines() if line.startswith(f"relay_test_{name}")]
+        for name in ("one", "many")
+    }
+    assert lines["one"] == lines["many"]
+    assert len(lines["one"]) > 10

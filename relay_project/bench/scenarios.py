@@ -87,8 +87,8 @@ COMPARISONS = {
         "end_to_end",
         {},
         {},
-        ("messages", "body_bytes", "processes", "batch"),
-        {"signatures": 1, "messages": 20_000},
+        ("messages", "body_bytes", "processes", "batch", "chunking"),
+        {"signatures": 1, "messages": 20_000, "chunking": True},
     ),
 }
 PEER_SCENARIO = "postfix"  # side A of `peers`: no process of ours but the sink

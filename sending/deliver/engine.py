@@ -41,7 +41,7 @@ from sending.deliver.settling import Settler
 from sending.deliver.shaper import Shaper, exchange
 from sending.deliver.take import Taker
 from sending.deliver.talk import Surroundings, Talk
-from sending.deliver.tally import count_attempt
+from sending.deliver.tally import count_attempt, publish
 from sending.deliver.tls_ladder import TlsLadder
 
 log = structlog.get_logger()
@@ -139,6 +139,7 @@ class Engine:
             heart.cancel()
             policies.cancel()
             await asyncio.gather(heart, policies, self._ladder.book.aclose(), return_exceptions=True)
+            publish()
             await self._leave()
 
     def stop(self) -> None:
@@ -291,6 +292,7 @@ class Engine:
             self.beat_at = time.monotonic()
             IN_FLIGHT.set(self._room.rows)
             self._cores.look()
+            publish()
             try:
                 await self.pool.close_idle()
                 await self._guarded(self._beat)

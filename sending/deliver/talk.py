@@ -9,14 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from ips.senders import ServedIp
 from relay_project.mail.classify import SERVICE_CLOSING, Outcome, Verdict, classify, is_throttle
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
 from relay_project.mail.verp import make_reverse_path
-from relay_project.metrics import Counter
 from relay_project.net.conversation import (
     ConversationFailed,
     Endpoint,
@@ -41,14 +39,8 @@ from sending.deliver.pool import Line, Pool
 from sending.deliver.prepare import Prepared, Preparer
 from sending.deliver.route import Route, Router, Unroutable
 from sending.deliver.shaper import Shaper
+from sending.deliver.tally import count_transaction
 from sending.deliver.tls_ladder import Demand, HostRefused, TlsLadder, TlsPolicy
-
-TLS_USED = Counter(
-    "relay_tls_transactions_total",
-    "Transactions by what decided about TLS and the version used.",
-    ["policy", "version"],
-)
-_tls_used = lru_cache(TLS_USED.labels)  # finding a series takes longer than counting in it
 
 POLICY_RETRY_SECONDS = 2.0  # a job whose domain's TLS policy is still being asked for comes back after this
 MAX_ENDPOINTS = 8  # addresses tried in one attempt; a site with more dead ones is tried again by schedule
@@ -250,7 +242,7 @@ class Talk:
             return await self._connect(endpoint, demand, demand.requirement)
         except ConversationFailed as error:
             if error.stage is not Stage.STARTTLS or demand.requirement is not TlsRequirement.OPPORTUNISTIC:
-                _tls_used(demand.policy.value, "failed").inc()
+                count_transaction(demand.policy.value, "failed")
                 raise
         return await self._connect(endpoint, demand, TlsRequirement.NONE)
 
@@ -305,7 +297,7 @@ class Talk:
     def _tls_record(self, connection: SmtpConnection, demand: Demand) -> dict[str, Any] | None:
         """The TLS session and what asked for it; None for clear text. A policy in testing is named and changes nothing."""
         used = connection.tls
-        _tls_used(demand.policy.value, used.version if used else "clear").inc()
+        count_transaction(demand.policy.value, used.version if used else "clear")
         if used is None:
             return None
         return self._tls_words(demand.policy, used.version, used.cipher, used.verified)
