@@ -43,9 +43,9 @@ class ApiKeyAdmin(Facts):
     """API keys: what they may do and when they were used. Never the key, nor its hash."""
 
     secret = ("key_hash",)
-    list_display = ("id", "name", PROJECT, "is_enabled", "expires_at", "last_accessed_at", "created_at")
+    list_display = ("id", "name", PROJECT, "is_enabled", "is_test", "expires_at", "last_accessed_at")
     list_display_links = ("id", "name")
-    list_filter = ("is_enabled",)
+    list_filter = ("is_enabled", "is_test")
     search_fields = ("name", "project__name")
     search_help_text = "Name of the key or the project"
     actions_detail = ("disable",)

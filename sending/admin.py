@@ -68,7 +68,7 @@ class SendAdmin(Happened):
     ids = ("pk",)
     words = ("from_address",)
     computed = ("when", "recipients", "attempts")
-    list_display = ("when", "subject", "from_address", PROJECT, QUEUE, "size_bytes")
+    list_display = ("when", "subject", "from_address", PROJECT, QUEUE, "size_bytes", "is_test")
     list_display_links = ("when", "subject")
     search_help_text = "Id, UUID or exact From address"
 
@@ -237,7 +237,7 @@ class AttemptRecipientAdmin(Happened):
 class ContentAdmin(Happened):
     """How much was given, not what: sizes and the kinds of attachments."""
 
-    secret = ("body_html", "body_text", "headers", "attachments", "attachment_bodies")
+    secret = ("body_html", "body_text", "headers", "attachments", "attachment_bodies", "raw")
     computed = ("when", "parts")
     list_display = ("when", "id", PROJECT)
     search_help_text = "Id"
@@ -251,6 +251,8 @@ class ContentAdmin(Happened):
         ]
         for described, data in zip(content.attachments, content.attachment_bodies, strict=False):
             rows.append((described.get("content_type") or "attachment", f"{len(data)} octets"))
+        if content.raw is not None:
+            rows.append(("the customer's own MIME", f"{len(content.raw)} octets"))
         return _table(("part", "size"), rows)
 
 

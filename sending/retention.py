@@ -89,7 +89,7 @@ keep(
 keep(
     Family(
         "sends",
-        ("sending_searchtext", "sending_recipient", "sending_send"),
+        ("sending_searchtext", "sending_recipient", "sending_sendtag", "sending_send"),
         lambda: settings.RETENTION_SENDS_DAYS,
         _sends_needed,
     )

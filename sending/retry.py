@@ -18,7 +18,7 @@ from projects.models.domain import MAY_SEND
 from relay_project import jobs
 from relay_project.db.ids import MAX_ID, hours_after
 from sending.accept.rules import MAX_AHEAD
-from sending.models import Phase, RecipientStatus, Send
+from sending.models import TEST_LANE, Phase, RecipientStatus, Send
 from sending.suppress import suppressed_among
 
 IN_THE_PAST = "You cannot schedule a retry in the past"
@@ -110,7 +110,7 @@ WITH revived AS (
   RETURNING id, address)
 INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
                              due_at, tries, lost, since)
-SELECT id, %(send)s, %(project)s, %(queue)s, %(queue)s, %(priority)s, substring(address from '[^@]*$'), %(size)s,
+SELECT id, %(send)s, %(project)s, %(queue)s, %(lane)s, %(priority)s, substring(address from '[^@]*$'), %(size)s,
        %(phase)s, %(due)s, 0, 0, %(due)s
   FROM revived ORDER BY id
 ON CONFLICT (recipient_id) DO NOTHING
@@ -136,6 +136,7 @@ def _revive(
     waiting: dict[str, Any] = {
         "project": send.project_id,
         "queue": send.queue_id,
+        "lane": TEST_LANE if send.is_test else send.queue_id,
         "priority": send.priority,
         "size": send.size_bytes,
         "due": due_at,

@@ -15,6 +15,7 @@ class ApiKey(models.Model):
     key_hash = models.CharField(max_length=64, unique=True)
     scopes = ArrayField(models.CharField(max_length=32), default=list)
     allowed_ips = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+    is_test = models.BooleanField(default=False, db_default=False, help_text="Its mail never leaves; for good.")
     is_enabled = models.BooleanField(default=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_accessed_at = models.DateTimeField(null=True, blank=True)

@@ -27,6 +27,7 @@ from sending.accept.idempotency import Record
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.accept.store import Draft
 from sending.content import compose_stored
+from sending.labels import labels
 from sending.models import Priority, RecipientStatus
 from sending.suppress import Standing
 from sending.unsubscribe import header_value
@@ -208,13 +209,22 @@ def _replay(record: Record, request: SendRequest) -> Accepted | Refused:
 
 
 def _suppressed_events(project: Project, draft: Draft) -> list[NewEvent]:
+    if not draft.suppressed:
+        return []
+    asked = draft.request
+    known = labels(asked.tags, asked.metadata, asked.is_test)
     return [
         NewEvent(
             project_id=project.pk,
             kind="send.recipient.suppressed",
             subject_kind="send",
             subject_id=draft.send_id,
-            payload={"recipient_id": recipient_id, "address": recipient.address, "status": RecipientStatus.SUPPRESSED},
+            payload={
+                "recipient_id": recipient_id,
+                "address": recipient.address,
+                "status": RecipientStatus.SUPPRESSED,
+                **known,
+            },
         )
         for recipient, recipient_id in zip(draft.recipients, draft.recipient_ids, strict=True)
         if recipient.address in draft.suppressed

@@ -3,6 +3,7 @@
 Surfaces check shapes and build it; accept() checks the rules.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -41,6 +42,9 @@ class SendRequest:
     priority: Priority | None = None  # None: what the project sends
     list: str | None = None  # the customer's name of the list it is for, normalised (sending.suppress.list_key)
     list_unsubscribe: ListUnsubscribe | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    is_test: bool = False  # made with a test key: answered by the simulator's table, in the sender
     idempotency_key: str | None = None
     fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
 

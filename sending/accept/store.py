@@ -15,7 +15,7 @@ from relay_project.db.ids import uuid_of
 from relay_project.mail.mime import LATEST_VERSION
 from sending.accept.request import Accepted, RequestedRecipient, SendRequest
 from sending.content import StoredMessage
-from sending.models import Phase, Priority, RecipientStatus
+from sending.models import TEST_LANE, Phase, Priority, RecipientStatus
 from sending.suppress import Standing, lookup, lookup_values
 
 
@@ -97,42 +97,46 @@ def stored_form(
 
 # One JSON parameter for each kind of row: as arrays, psycopg quotes element by element in Python, 45 µs a mail against 8.
 # `json`, not `jsonb`: the texts are read once, and a batch may be larger than the 256 MB of a jsonb.
-_INSERT = """
+_WRITE = """
 WITH message AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, content bigint, domain bigint, from_address text, from_name text, subject text, size int,
          date timestamptz, priority smallint, html text, text text, headers jsonb, attachments jsonb, list text,
-         list_unsubscribe text)
+         list_unsubscribe text, tags text[], metadata jsonb, is_test bool)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
     AS p(id bigint, send bigint, position smallint, type text, address text, name text, status text, domain text,
-         size int, phase smallint, due timestamptz, priority smallint)
+         size int, phase smallint, due timestamptz, priority smallint, lane bigint)
 ), content AS (
   INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies)
   SELECT content, %(project)s, html, text, headers, attachments, %(bodies)s::bytea[] FROM message
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
-                            list_unsubscribe)
+                            list_unsubscribe, tags, metadata, is_test)
   SELECT id, uuid, %(project)s, %(queue)s, domain, content, from_address, from_name, subject, size, date, %(writer)s,
-         %(mailer)s, %(instance)s, priority, list, list_unsubscribe FROM message
-), recipient AS (
+         %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test FROM message
+){tags}, recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
   SELECT id, send, %(project)s, position, type, address, name, status, 0 FROM person
 )
 INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
                              due_at, tries, lost, since)
-SELECT id, send, %(project)s, %(queue)s, %(queue)s, priority, domain, size, phase, due, 0, 0,
+SELECT id, send, %(project)s, %(queue)s, lane, priority, domain, size, phase, due, 0, 0,
        CASE WHEN phase = 1 THEN due END
   FROM person WHERE due IS NOT NULL
 """
+_TAGS = """, tag AS (
+  INSERT INTO sending_sendtag (project_id, tag, send_id) SELECT %(project)s, unnest(tags), id FROM message
+)"""
+_INSERT, _INSERT_TAGGED = _WRITE.format(tags=""), _WRITE.format(tags=_TAGS)
 
 
 def insert(cursor: CursorWrapper, project_id: int, queue: Queue, drafts: Sequence[Draft], now: datetime) -> int:
     """Write the drafts in the caller's transaction; returns how many recipients wait and are due now."""
     due = 0
     for group in statements(drafts):
-        people = [row for draft in group for row in _people(draft, now)]
+        people = [row for draft in group for row in _people(draft, queue.pk, now)]
         values: dict[str, Any] = {
             "messages": orjson.dumps([_message(draft) for draft in group]).decode(),
             "people": orjson.dumps(people).decode(),
@@ -143,7 +147,8 @@ def insert(cursor: CursorWrapper, project_id: int, queue: Queue, drafts: Sequenc
             "mailer": mailer(),
             "instance": settings.INSTANCE_DOMAIN,
         }
-        cursor.execute(_INSERT, values)
+        is_tagged = any(draft.request.tags for draft in group)
+        cursor.execute(_INSERT_TAGGED if is_tagged else _INSERT, values)
         due += sum(row["due"] is not None and row["phase"] == Phase.DUE for row in people)
     return due
 
@@ -173,13 +178,17 @@ def _message(draft: Draft) -> dict[str, Any]:
         "attachments": stored.attachments,
         "list": draft.request.list,
         "list_unsubscribe": stored.list_unsubscribe,
+        "tags": draft.request.tags or None,
+        "metadata": draft.request.metadata or None,
+        "is_test": draft.request.is_test,
     }
 
 
-def _people(draft: Draft, now: datetime) -> Iterator[dict[str, Any]]:
+def _people(draft: Draft, queue_id: int, now: datetime) -> Iterator[dict[str, Any]]:
     """A row for each recipient; who is suppressed has no due time, and does not wait."""
     due = max(now, draft.request.send_after or now)
     phase = int(Phase.DUE if due <= now else Phase.LATER)
+    lane = TEST_LANE if draft.request.is_test else queue_id
     for position, (recipient, recipient_id) in enumerate(zip(draft.recipients, draft.recipient_ids, strict=True)):
         status = draft.status(recipient)
         yield {
@@ -194,5 +203,6 @@ def _people(draft: Draft, now: datetime) -> Iterator[dict[str, Any]]:
             "size": draft.size_bytes,
             "phase": phase,
             "priority": draft.priority,
+            "lane": lane,
             "due": due if status is RecipientStatus.QUEUED else None,
         }

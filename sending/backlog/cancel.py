@@ -11,6 +11,7 @@ from django.db.backends.utils import CursorWrapper
 
 from projects.events import EventKind, NewEvent, emit_many
 from relay_project.mail.text import clean
+from sending.labels import NONE, Labels, labels_of
 from sending.models import WAITING_STATUSES, RecipientStatus, Send
 
 MAX_REASON = 255  # characters
@@ -60,11 +61,12 @@ def cancel_locked(cursor: CursorWrapper, recipient_ids: Sequence[int], reason: s
     ended = sorted(cursor.fetchall())
     cursor.execute("DELETE FROM sending_waiting WHERE recipient_id = ANY(%s)", [ids])
     text = clean(reason, MAX_REASON).strip()
-    emit_many(cursor, [_event(row, text) for row in ended])
+    known = labels_of(cursor, {row[1] for row in ended})
+    emit_many(cursor, [_event(row, text, known.get(row[1], NONE)) for row in ended])
     return len(ended)
 
 
-def _event(row: tuple[int, int, int, str, int], reason: str) -> NewEvent:
+def _event(row: tuple[int, int, int, str, int], reason: str, known: Labels) -> NewEvent:
     recipient_id, send_id, project_id, address, try_count = row
     payload = {
         "recipient_id": recipient_id,
@@ -72,5 +74,6 @@ def _event(row: tuple[int, int, int, str, int], reason: str) -> NewEvent:
         "status": RecipientStatus.CANCELLED.value,
         "try_count": try_count,
         "reason": reason,
+        **known,
     }
     return NewEvent(project_id, EventKind.CANCELLED, "send", send_id, payload)

@@ -181,7 +181,7 @@ UPDATE sending_waiting SET phase = 0, held_site_id = NULL, due_at = least(due_at
 """
 _REROUTE = """
 UPDATE sending_waiting
-   SET queue_id = %(target)s, lane = %(target)s, source_ip_id = NULL, held_site_id = NULL,
+   SET queue_id = %(target)s, lane = CASE WHEN lane = 0 THEN 0 ELSE %(target)s END, source_ip_id = NULL, held_site_id = NULL,
        phase = CASE WHEN phase = 2 THEN 0 ELSE phase END, due_at = CASE WHEN phase = 2 THEN %(now)s ELSE due_at END
  WHERE recipient_id = ANY(%(ids)s) AND attempt_id IS NULL
 """

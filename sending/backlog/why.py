@@ -15,11 +15,11 @@ from django.db.backends.utils import CursorWrapper
 
 from ips.carriers import carrier, carriers_of
 from projects.events import EventKind
-from projects.models import Domain, Event
+from projects.models import Domain, DomainStatus, Event
 from projects.models.domain import MAY_SEND
 from relay_project.db.ids import id_soon, id_time
 from sending.explain import Ahead, Flight, Hold, LastWord, Pause, Reason, Wait, explain, reply_text
-from sending.models import Attempt, AttemptRecipient, Phase, Recipient, RecipientStatus, Send
+from sending.models import TEST_LANE, Attempt, AttemptRecipient, Phase, Recipient, RecipientStatus, Send
 
 MOST_AHEAD = 1000  # counted; an index probe each
 
@@ -152,7 +152,9 @@ def read_waits(send: Send, now: datetime) -> dict[int, Wait]:
         wait = _wait(row, ahead.get(row.place), stopped)
         if row.attempt_id is None and row.phase != Phase.LATER:
             if row.lane not in carriers:
-                carriers[row.lane] = carriers_of(row.queue_id, now) if row.lane > 0 else carrier(-row.lane, now)
+                carriers[row.lane] = (
+                    carriers_of(row.queue_id, now) if row.lane >= TEST_LANE else carrier(-row.lane, now)
+                )
             wait = replace(wait, carriers=carriers[row.lane])
         waits[row.recipient_id] = wait
     return waits
@@ -190,7 +192,7 @@ def _hold(row: _Row, ahead: Ahead | None) -> Hold | None:
 def _stopped(send: Send) -> str:
     """What forbids the From domain to send; empty when nothing does, or when it was deleted (the next try says so)."""
     domain = Domain.objects.filter(pk=send.domain_id).values_list("domain", "status").first()
-    if domain is None or domain[1] in MAY_SEND:
+    if domain is None or domain[1] in MAY_SEND or (send.is_test and domain[1] == DomainStatus.PENDING):
         return ""
     return f"The domain {domain[0]} is not allowed to send ({domain[1]})"
 

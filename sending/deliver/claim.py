@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection
 
 from ips.senders import ServedIp
+from sending.models import TEST_LANE
 
 RING_STEP = 50  # entries a claim looks at; with more projects due, each is reached within ⌈entries / 50⌉ claims
 DISCOVER_SECONDS = 1.0
@@ -48,6 +49,11 @@ class Claimed:
     due_at: datetime  # when it was due: its place among its project's mail, kept when it is given back
     priority: int
     lane: int
+
+    @property
+    def is_test(self) -> bool:
+        """Of a test key: no site, no limit and no count is concerned."""
+        return self.lane == TEST_LANE
 
     @property
     def is_sticky(self) -> bool:
@@ -145,8 +151,8 @@ def by_attempt(rows: Sequence[Claimed]) -> list[list[Claimed]]:
 
 
 def lanes_of(ip: ServedIp) -> tuple[int, ...]:
-    """The lanes whose rows this IP may take: its own sticky one, then those of its queues."""
-    return (-ip.id, *ip.queue_ids)
+    """The lanes whose rows this IP may take: its own sticky one, then those of its queues, then that of tests."""
+    return (-ip.id, *ip.queue_ids, TEST_LANE)
 
 
 _DISCOVER = """

@@ -16,6 +16,7 @@ from relay_project.metrics import Counter
 from sending.deliver.claim import Claimed
 from sending.deliver.held import Hold, hang, held_key
 from sending.deliver.outcome import GiveBack
+from sending.labels import NONE, labels_of
 
 PROMOTE_ROWS = 500  # at a time, so that no statement lasts longer than a claim
 SWEEP_ROWS = 500
@@ -141,7 +142,7 @@ def sweep(now: datetime) -> int:
         cursor.execute(
             """UPDATE sending_waiting w SET phase = CASE WHEN d.due <= %s THEN 0 ELSE 1 END, due_at = d.due,
                       lost = w.lost + 1, attempt_id = NULL, sender_id = NULL, lease_until = NULL,
-                      lane = CASE WHEN w.tries > 1 THEN -w.source_ip_id ELSE w.lane END
+                      lane = CASE WHEN w.tries > 1 AND w.lane <> 0 THEN -w.source_ip_id ELSE w.lane END
                  FROM unnest(%s::bigint[], %s::timestamptz[]) AS d(id, due)
                 WHERE w.recipient_id = d.id AND d.due IS NOT NULL""",
             [now, ids, dues],
@@ -166,6 +167,7 @@ def _update_recipients(rows: Sequence[tuple[int, ...]], dues: Sequence[datetime 
                 WHERE r.id = v.id AND r.id BETWEEN %s AND %s AND r.status IN ('queued', 'deferred')""",
             [[row[0] for row in rows], statuses, [row[6] for row in rows], rows[0][0], rows[-1][0]],
         )
+        known = labels_of(cursor, {row[1] for row in rows})
         emit_many(
             cursor,
             [
@@ -179,6 +181,7 @@ def _update_recipients(rows: Sequence[tuple[int, ...]], dues: Sequence[datetime 
                         "attempt_id": row[5],
                         "status": status,
                         "smtp_message": GAVE_UP_TEXT if status == "failed" else LOST_TEXT,
+                        **known.get(row[1], NONE),
                     },
                 )
                 for row, status in zip(rows, statuses, strict=True)

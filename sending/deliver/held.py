@@ -125,7 +125,7 @@ def divert(rows: Sequence[Claimed], shaper: Shaper, now: float) -> tuple[list[Cl
 
 def _hold_of(row: Claimed, shaper: Shaper, rooms: dict[tuple[int, str], int], now: float) -> Hold | None:
     site = shaper.domains.get(row.domain)
-    if site is None:
+    if site is None or row.is_test:
         return None
     key, gate = held_key(row, site), shaper.watched.get((row.source_ip_id, site))
     place = row.source_ip_id, site

@@ -13,12 +13,13 @@ import orjson
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from projects.models import Domain
+from projects.models import Domain, DomainStatus
 from projects.models.domain import MAY_SEND
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer
 from sending.content import StoredMessage, signers_for
 from sending.deliver.claim import Claimed
+from sending.labels import Labels, labels
 from sending.suppress import Standing, standing_among
 
 Row = tuple[Any, ...]
@@ -55,6 +56,8 @@ class Job:
     claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
     trouble: str = ""  # why there is nothing to send
     stopped: str = ""  # the From domain's status, where that forbids sending
+    is_test: bool = False  # made with a test key: rehearsed, never dialled
+    labels: Labels = field(default_factory=dict)  # what its events say of the send
 
     @property
     def tries(self) -> int:
@@ -107,7 +110,7 @@ class KeyCache:
 _SENDS = """
 SELECT s.id, s.uuid, s.domain_id, s.from_address, s.from_name, s.subject, s.message_date, s.writer_version, s.mailer,
        s.instance_domain, c.body_html, c.body_text, c.headers::text, c.attachments::text, c.attachment_bodies,
-       g.header_lines, s.list, s.list_unsubscribe
+       g.header_lines, s.list, s.list_unsubscribe, s.tags, s.metadata::text, s.is_test
   FROM sending_send s
   JOIN sending_content c ON c.id = s.content_id AND c.id BETWEEN %(content_low)s AND %(high)s
   LEFT JOIN sending_signature g ON g.send_id = s.id AND g.send_id BETWEEN %(low)s AND %(high)s
@@ -151,6 +154,7 @@ def broken_job(rows: Sequence[Claimed], claimed_at: float, trouble: str) -> Job:
         signature=None,
         claimed_at=claimed_at,
         trouble=trouble,
+        is_test=first.is_test,
     )
 
 
@@ -205,6 +209,7 @@ def _job(
     instance_domain = str(send[9])
     signing = keys.signing(send[2], instance_domain)
     stands = standing[first.project_id]
+    tags, metadata, is_test = send[18], send[19], send[20] or first.is_test
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -219,10 +224,12 @@ def _job(
         ),
         stored=_stored(send, people),
         signers=signing.signers,
-        stopped=signing.stopped,
+        stopped="" if is_test and signing.stopped == DomainStatus.PENDING else signing.stopped,
         instance_domain=instance_domain,
         signature=bytes(send[15]) if send[15] is not None else None,
         claimed_at=claimed_at,
+        is_test=is_test,
+        labels=labels(tags, None if metadata is None else orjson.loads(metadata), is_test),
     )
 
 
@@ -246,6 +253,7 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         _,
         _,
         list_unsubscribe,
+        *_,
     ) = send
     return StoredMessage(
         uuid=uuid,

@@ -60,10 +60,15 @@ def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
         changed = _write_recipients(cursor, changing)
         _write_waiting(cursor, changing, changed)
         decided = [line for line in changing if line.recipient_id in changed]
-        events = draw_consequences(cursor, lines, decided, now)
+        events = draw_consequences(cursor, _real(lines), _real(decided), now)
         _write_signatures(cursor, outcomes)
         count_sends(cursor, outcomes, now)
         emit_many(cursor, [_event(line) for line in decided] + events)
+
+
+def _real(lines: Sequence[_Line]) -> list[_Line]:
+    """Without those of test keys, which nobody was asked for: they teach nothing about addresses, sites or ours."""
+    return [line for line in lines if not line.attempt.job.is_test]
 
 
 def _lock(cursor: CursorWrapper, recipient_ids: Sequence[int]) -> dict[int, int | None]:
@@ -165,7 +170,7 @@ def _recipient_row(line: _Line) -> dict[str, Any]:
         "message": line.text,
         "category": str(verdict.category),
         "rule": verdict.rule,
-        "suppressing": verdict.suppress and line.status is RecipientStatus.BOUNCED,
+        "suppressing": verdict.suppress and line.status is RecipientStatus.BOUNCED and not line.attempt.job.is_test,
     }
 
 
@@ -219,8 +224,8 @@ def _write_waiting(cursor: CursorWrapper, lines: Sequence[_Line], changed: set[i
         cursor.execute("DELETE FROM sending_waiting WHERE recipient_id = ANY(%s)", [final])
     if deferred:
         cursor.execute(
-            """UPDATE sending_waiting w SET phase = 1, due_at = d.due, lane = -w.source_ip_id, attempt_id = NULL,
-                      sender_id = NULL, lease_until = NULL
+            """UPDATE sending_waiting w SET phase = 1, due_at = d.due, attempt_id = NULL, sender_id = NULL,
+                      lease_until = NULL, lane = CASE WHEN w.lane = 0 THEN 0 ELSE -w.source_ip_id END
                  FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[]) AS d(id, attempt, due)
                 WHERE w.recipient_id = d.id AND w.attempt_id = d.attempt""",
             _transposed((w.recipient_id, w.attempt.job.attempt_id, w.next_try) for w in deferred),
@@ -255,6 +260,7 @@ def _event(line: _Line) -> NewEvent:
             "smtp_enhanced_code": reply.enhanced if reply else None,
             "smtp_message": line.text,
             "category": str(line.recipient.verdict.category),
+            **job.labels,
         },
     )
 

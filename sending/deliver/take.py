@@ -22,6 +22,7 @@ from sending.deliver.held import HeldMail, divert
 from sending.deliver.load import Job, KeyCache, broken_job, load
 from sending.deliver.room import Wanted
 from sending.deliver.shaper import Shaper
+from sending.models import TEST_LANE
 
 log = structlog.get_logger()
 
@@ -99,7 +100,7 @@ class Taker:
             if warm is None:
                 claimed += self.ring.claim(ip, share, _lease_seconds(), now, up_to=up_to)
                 continue
-            retries = self.ring.claim(ip, share, _lease_seconds(), now, (-ip.id,), up_to)
+            retries = self.ring.claim(ip, share, _lease_seconds(), now, (-ip.id, TEST_LANE), up_to)
             claimed += retries
             if (room := min(share - len(retries), warm - begun[ip.id] - len(retries))) > 0:
                 claimed += self.ring.claim(ip, room, _lease_seconds(), now, ip.queue_ids, up_to)

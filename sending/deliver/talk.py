@@ -37,6 +37,7 @@ from sending.deliver.outcome import (
 from sending.deliver.policy_book import DomainTls, PolicyPending
 from sending.deliver.pool import Line, Pool
 from sending.deliver.prepare import Prepared, Preparer
+from sending.deliver.rehearse import rehearse
 from sending.deliver.route import Route, Router, Unroutable
 from sending.deliver.shaper import Shaper
 from sending.deliver.tally import count_transaction
@@ -99,6 +100,8 @@ class Talk:
             return self._undialled(
                 DOMAIN_REMOVED, "the sending domain was removed from the project before this mail left"
             )
+        if self.job.is_test and not self.job.stopped:
+            return self._rehearsed()
         if self.job.stopped:
             return self._undialled(DOMAIN_STOPPED, f"the sending domain may not send (status: {self.job.stopped})")
         try:
@@ -109,6 +112,21 @@ class Talk:
             return self._all_alike(Stage.ROUTE, None, error.failure)
         except PolicyPending:
             return GiveBack(self.job, POLICY_RETRY_SECONDS)
+
+    def _rehearsed(self) -> AttemptOutcome:
+        """A test key's mail: no route, no gate and no connection; `is_dialled` stays False, so nothing counts it."""
+        if self.job.stored is None:
+            raise LookupError(self.job.trouble)
+        started, host = datetime.now(UTC), f"simulator.{self.job.instance_domain}"
+        rehearsal = rehearse(self.live, host, self.ip.helo_name, self._reverse_path)
+        self._record(Endpoint(host, ""), started, rehearsal.steps, rehearsal.failure)
+        self.responded_host = host
+        return self._outcome(rehearsal.results, rehearsal.failure)
+
+    @property
+    def _reverse_path(self) -> str:
+        job = self.job
+        return make_reverse_path(job.send_id, job.attempt_id, job.instance_domain, self.around.return_path_keys)
 
     def _undialled(self, verdict: Verdict, text: str) -> AttemptOutcome:
         """Decided by us: unsigned mail would fail DMARC at the receiver, and a stopped domain's mail waits for its turn."""
@@ -272,9 +290,7 @@ class Talk:
     ) -> Transaction:
         assert self.prepared is not None
         envelope = Envelope(
-            reverse_path=make_reverse_path(
-                self.job.send_id, self.job.attempt_id, self.job.instance_domain, self.around.return_path_keys
-            ),
+            reverse_path=self._reverse_path,
             recipients=tuple([target.address for target in self.live]),
             smtputf8=self.prepared.eight_bit,  # bodies are encoded, so octets above 127 are UTF-8 in a header (RFC 6531)
             eight_bit=self.prepared.eight_bit,

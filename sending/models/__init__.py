@@ -14,16 +14,18 @@ from sending.models.send import (
     RecipientStatus,
     RecipientType,
     Send,
+    SendTag,
     Signature,
 )
 from sending.models.soft_bounce import SoftBounce
 from sending.models.statistics import INSTANCE, Counters, DayCount, Dimension, HourCount, ReaderPosition
 from sending.models.suppression import MAX_LIST, Suppression, SuppressionReason
-from sending.models.waiting import Phase, Waiting
+from sending.models.waiting import TEST_LANE, Phase, Waiting
 
 __all__ = [
     "INSTANCE",
     "MAX_LIST",
+    "TEST_LANE",
     "WAITING_STATUSES",
     "Attempt",
     "AttemptRecipient",
@@ -47,6 +49,7 @@ __all__ = [
     "SandboxMessage",
     "SearchText",
     "Send",
+    "SendTag",
     "Signature",
     "SoftBounce",
     "Suppression",

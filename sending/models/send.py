@@ -55,6 +55,7 @@ class Content(models.Model):
     headers = models.JSONField(default=list, help_text="[[name, value], …] in the order given.")
     attachments = models.JSONField(default=list, help_text="[{name, content_type, content_id}, …]")
     attachment_bodies = ArrayField(models.BinaryField(), default=list)
+    raw = models.BinaryField(null=True, help_text="The customer's own MIME, in place of all other parts.")
 
     class Meta:
         verbose_name_plural = "contents"
@@ -88,6 +89,9 @@ class Send(models.Model):
     priority = models.SmallIntegerField(
         choices=Priority.choices, default=Priority.TRANSACTIONAL, db_default=0, help_text="Kept for retries."
     )
+    tags = ArrayField(models.CharField(max_length=64), null=True, help_text="Null: none. See SendTag.")
+    metadata = models.JSONField(null=True, help_text="The customer's own names and values; null: none.")
+    is_test = models.BooleanField(default=False, db_default=False, help_text="Made with a test key: never leaves.")
 
     list = models.CharField(  # noqa: DJ001 — most mail is for no list
         max_length=64,
@@ -118,6 +122,18 @@ class Send(models.Model):
 
     def __str__(self) -> str:
         return str(self.uuid)
+
+
+class SendTag(models.Model):
+    """Which sends have a tag, in the order of their ids; a row only for what is tagged."""
+
+    pk = models.CompositePrimaryKey("project_id", "tag", "send_id")
+    project_id = models.BigIntegerField()
+    tag = models.CharField(max_length=64)
+    send_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 class Recipient(models.Model):

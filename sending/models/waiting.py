@@ -6,6 +6,9 @@ joins nothing.
 
 from django.db import models
 
+# The lane of mail that test keys made: every sender serves it, whatever its queue's addresses may do now.
+TEST_LANE = 0
+
 
 class Phase(models.IntegerChoices):
     """What is claimable apart from what is not: each has its own partial index."""
@@ -22,7 +25,7 @@ class Waiting(models.Model):
     send_id = models.BigIntegerField()
     project_id = models.BigIntegerField()
     queue_id = models.BigIntegerField()
-    lane = models.BigIntegerField(help_text="The queue's id, or minus the source IP's once it is sticky.")
+    lane = models.BigIntegerField(help_text="The queue's id, minus the source IP's once it is sticky, or 0 of a test.")
     priority = models.SmallIntegerField(default=0, help_text="Lower leaves first.")
     domain = models.CharField(max_length=253)
     size_bytes = models.IntegerField()

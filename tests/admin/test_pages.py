@@ -23,7 +23,8 @@ from tests.admin.secret import SECRET
 from webhooks.models import WebhookDelivery
 
 OURS = ("relay_project", "accounts", "projects", "queues", "ips", "sending", "webhooks")
-MODELS = [model for app in OURS for model in apps.get_app_config(app).get_models()]
+# Django's admin takes no composite keys; what such a table has to say stands on the page of its parent.
+MODELS = [m for app in OURS for m in apps.get_app_config(app).get_models() if len(m._meta.pk_fields) == 1]
 PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, Event, WebhookDelivery)
 
 

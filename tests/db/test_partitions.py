@@ -32,6 +32,7 @@ TABLES = [
     "sending_recipient",
     "sending_searchtext",
     "sending_send",
+    "sending_sendtag",
     "sending_signature",
     "webhooks_webhookdelivery",
 ]

@@ -15,7 +15,7 @@ from queues.pause import pause, resume
 from sending.deliver import claim as module
 from sending.deliver.claim import RING_STEP, Ring, discover, lanes_of
 from sending.deliver.giveback import promote
-from sending.models import Phase, Waiting
+from sending.models import TEST_LANE, Phase, Waiting
 from tests.sending.scene import Scene, check_ledger, elsewhere, in_threads, insert_waiting, later, nodes, plans
 
 
@@ -248,4 +248,4 @@ def test_discovery_lists_every_lane_priority_and_project_once(scene: Scene) -> N
     insert_waiting(scene, 5, recipient_id="1000 + i", phase="1", project_id="50", due_at="now() + interval '1 hour'")
     found = discover((-9, scene.queue.pk, 4711))
     assert len(found) == len(set(found)) == 12
-    assert set(lanes_of(scene.ip)) == {-scene.ip.id, scene.queue.pk}
+    assert set(lanes_of(scene.ip)) == {-scene.ip.id, scene.queue.pk, TEST_LANE}

@@ -38,6 +38,7 @@ TABLES = {
     "sending_recipient",
     "sending_searchtext",
     "sending_send",
+    "sending_sendtag",
     "sending_signature",
     "webhooks_webhookdelivery",
 }
@@ -271,7 +272,7 @@ def test_the_command_shows_first_and_removes_only_when_asked(past: Scene) -> Non
     assert " goes" in said
     assert gone(40) == gone(31) == set()
     assert not RetentionRun.objects.exists()
-    assert "Dropped 13 tables' days" in call()
+    assert "Dropped 14 tables' days" in call()
     assert gone(31) == TABLES
 
 
