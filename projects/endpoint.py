@@ -27,6 +27,7 @@ class Endpoint(APIView):
     """A view that declares `required_scope` for each of its methods, or `project_level = False`."""
 
     http_method_names = ("get", "head", "post", "patch", "put", "delete")  # DRF's OPTIONS would describe our code
+    section = "Others"  # of the page that describes the API
     required_scope: Mapping[str, Scope] = by_method()
     project_level = True
     is_idempotent = False

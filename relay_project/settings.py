@@ -219,6 +219,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django_htmx",
     "rest_framework",
+    "drf_spectacular",
     "procrastinate.contrib.django",
     "relay_project",
     "accounts",
@@ -318,6 +319,14 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "relay_project.web.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "relay_project.web.json.JsonAlways",
+    "DEFAULT_SCHEMA_CLASS": "relay_project.web.openapi.EndpointSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": f"{PRODUCT_NAME} API",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "SORT_OPERATIONS": False,  # the URL map has them in a reader's order
+    "POSTPROCESSING_HOOKS": ["relay_project.web.openapi.complete"],
 }
 
 PROCRASTINATE_ON_APP_READY = None

@@ -9,6 +9,7 @@ from projects.console.urls import inside as console_inside
 from projects.console.urls import outside as console_outside
 from relay_project.web import errors
 from relay_project.web.liveness import alive
+from relay_project.web.openapi import openapi_json
 from sending.console.urls import urlpatterns as console_mail
 from webhooks.console.urls import urlpatterns as console_webhooks
 
@@ -20,6 +21,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/health", alive),
     path("api/oidc/search", PeopleView.as_view()),
+    path("api/openapi.json", openapi_json, name="openapi"),
+    path("api/doc.json", openapi_json),
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
     path("api/console/", include("webhooks.urls")),

@@ -6,26 +6,44 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.api.grants import read_grant
-from projects.api_keys import KeyChange, create_key, delete_key, update_key
+from projects.api.schemas import API_KEY, API_KEY_CHANGE, CANNOT_GIVE, EXAMPLE_API_KEY, LAST_MOMENT, NEW_API_KEY
+from projects.api_keys import IP_NEEDED, TOO_MANY, KeyChange, create_key, delete_key, update_key
 from projects.endpoint import Endpoint
 from projects.key_rotation import most_overlap_hours, rotate_key
 from projects.models import ApiKey
 from projects.objects import api_key_object, timestamp
 from projects.scopes import Scope, by_method
+from relay_project.web.describe import describe
 from relay_project.web.fields import Fields
-
-LAST_MOMENT = 253_402_300_799  # 31 December 9999 in Unix seconds, where Python's datetime ends
+from relay_project.web.schema import EMPTY_LIST, listed
 
 
 class ApiKeysView(Endpoint):
     """`/api-keys`."""
 
+    section = "API keys"
     required_scope = by_method(GET=Scope.API_KEYS_READ, POST=Scope.API_KEYS_WRITE)
 
+    @describe(
+        "listApiKeys",
+        "List API keys",
+        answer=listed(API_KEY),
+        sample=[{**EXAMPLE_API_KEY, "key": None}],
+    )
     def get(self, request: Request) -> Response:
         """All keys, without their tokens; there are ten at most."""
         return Response([api_key_object(key) for key in ApiKey.objects.filter(project=self.project)])
 
+    @describe(
+        "createApiKey",
+        "Make an API key",
+        "The only answer that shows the key itself. With `sends.send` it must name the addresses it may be used from.",
+        body=NEW_API_KEY,
+        example={"name": "Shop's server", "scopes": ["sends.read", "sends.send"], "allowed_ips": ["192.0.2.0/24"]},
+        answer=API_KEY,
+        sample=EXAMPLE_API_KEY,
+        refusals={400: (TOO_MANY,), 403: (CANNOT_GIVE,)},
+    )
     def post(self, request: Request) -> Response:
         """A new key; the only answer with its token."""
         fields = self.fields()
@@ -43,8 +61,19 @@ class ApiKeysView(Endpoint):
 class ApiKeyView(Endpoint):
     """`/api-keys/{id}`."""
 
+    section = "API keys"
     required_scope = by_method(PATCH=Scope.API_KEYS_WRITE, DELETE=Scope.API_KEYS_WRITE)
 
+    @describe(
+        "updateApiKey",
+        "Change an API key",
+        "Only what the body names.",
+        body=API_KEY_CHANGE,
+        example={"is_enabled": False},
+        answer=API_KEY,
+        sample={**EXAMPLE_API_KEY, "key": None, "is_enabled": False},
+        refusals={400: (IP_NEEDED,), 403: (CANNOT_GIVE,)},
+    )
     def patch(self, request: Request, key_id: str) -> Response:
         """Change what the body names."""
         key = self.entity(ApiKey.objects.all(), key_id)
@@ -61,6 +90,7 @@ class ApiKeyView(Endpoint):
         fields.check()
         return Response(api_key_object(update_key(key, change, self.caller)))
 
+    @describe("deleteApiKey", "Delete an API key", "It opens nothing from the next request on.", answer=EMPTY_LIST)
     def delete(self, request: Request, key_id: str) -> Response:
         """The key opens nothing any more."""
         delete_key(self.entity(ApiKey.objects.all(), key_id), self.caller)

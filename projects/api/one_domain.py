@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from projects.api.domains import MAX_NAME
+from projects.api.schemas import MAX_NAME
 from projects.dkim_keys import MAX_PEM, current_key, keys_of
 from projects.dkim_rotation import add_key, check_key, drop_key, find_key
 from projects.domains import NOT_FOUND, delete_domain, domain_named

@@ -8,6 +8,15 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from projects.access import memberships_of
+from projects.api.schemas import (
+    EXAMPLE_PROJECT,
+    INIT,
+    INIT_PROJECT,
+    NEW_PROJECT,
+    PROJECT,
+    PROJECT_CHANGE,
+    PROJECT_USER,
+)
 from projects.endpoint import Endpoint, person_of
 from projects.events import EventKind
 from projects.keeping import LEAST_DAYS, keep_content, most_days
@@ -16,6 +25,7 @@ from projects.models import Project, SendType
 from projects.objects import project_object, project_user_object, project_user_objects
 from projects.roles import role_objects
 from projects.scopes import SCOPES, Scope, by_method
+from relay_project.web.describe import describe
 
 # The rates at which a console warns, as the contract; the great providers' own limits are 0.3 % of complaints.
 COMPLIANCE_RATES = {
@@ -30,6 +40,7 @@ ORGANISATION = {"id": 0, "name": "Default", "role": "admin"}  # an installation 
 class ProjectView(Endpoint):
     """`/project`, of which POST is at organisation level."""
 
+    section = "Projects"
     required_scope = by_method(GET=Scope.PROJECT_READ, PATCH=Scope.PROJECT_WRITE)
 
     @property
@@ -37,10 +48,20 @@ class ProjectView(Endpoint):
         """Whoever makes a project is not in one yet."""
         return self.request.method != "POST"
 
+    @describe("getProject", "Get the project", answer=PROJECT, sample=EXAMPLE_PROJECT)
     def get(self, request: Request) -> Response:
         """The project."""
         return Response(project_object(self.project))
 
+    @describe(
+        "updateProject",
+        "Change the project",
+        "Only what the body names.",
+        body=PROJECT_CHANGE,
+        example={"name": "Shop"},
+        answer=PROJECT,
+        sample=EXAMPLE_PROJECT,
+    )
     def patch(self, request: Request) -> Response:
         """Rename it, or say how long its content is kept (null: as long as the instance keeps it)."""
         fields = self.fields()
@@ -54,6 +75,14 @@ class ProjectView(Endpoint):
             project = keep_content(project, days, self.caller)
         return Response(project_object(project))
 
+    @describe(
+        "createProject",
+        "Found a project",
+        "The answer is its founder's membership, with every scope.",
+        body=NEW_PROJECT,
+        example={"name": "Shop", "send_type": "transactional"},
+        answer=PROJECT_USER,
+    )
     def post(self, request: Request) -> Response:
         """Found one; the answer is its founder's ProjectUser."""
         fields = self.fields()
@@ -67,8 +96,10 @@ class ProjectView(Endpoint):
 class InitView(Endpoint):
     """`/init`: what a console asks first, outside of any project."""
 
+    section = "Console"
     project_level = False
 
+    @describe("init", "What a console asks first", answer=INIT)
     def get(self, request: Request) -> Response:
         """The person's projects and the installation's constants."""
         user = person_of(self)
@@ -85,8 +116,10 @@ class InitView(Endpoint):
 class InitProjectView(Endpoint):
     """`/init/project`."""
 
+    section = "Console"
     required_scope = by_method(GET=Scope.PROJECT_READ)
 
+    @describe("initProject", "What a console asks of a project", answer=INIT_PROJECT)
     def get(self, request: Request) -> Response:
         """The project that the console has switched to."""
         return Response({"project": project_object(self.project)})

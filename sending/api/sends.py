@@ -13,29 +13,27 @@ from rest_framework.response import Response
 from projects.endpoint import Endpoint
 from projects.scopes import Scope, by_method
 from relay_project.db.ids import id_of_uuid
+from relay_project.web.describe import describe, described_as
 from relay_project.web.errors import ApiError, violation
 from relay_project.web.fields import Fields
 from relay_project.web.pagination import read_page, read_text
+from relay_project.web.schema import listed
+from sending.api.schemas import MAX_RECIPIENT_IDS, RETRIED, RETRY, SEND, SEND_CONTENT, SEND_FILTER
 from sending.api.submit import submit
 from sending.content import raw_message, stored_message
 from sending.models import RecipientStatus, Send
 from sending.objects import content_object, full_send_object, send_objects
-from sending.retry import RetryRefused, retry
+from sending.retry import IN_THE_PAST, NO_CONTENT, NONE_FAILED, NONE_MATCHES, TOO_FAR, RetryRefused, retry
 from sending.search import SendFilter, find_sends
 
-MAX_RECIPIENT_IDS = 1000  # the setting MAX_RECIPIENTS allows no more
+NO_SUCH_UUID = {400: ("Send with UUID … does not belong to project",), 404: ("Send with UUID … not found",)}
 DATE = "This value is not a valid date."
-
-
-@csrf_exempt
-def sends(request: HttpRequest) -> HttpResponse:
-    """`/sends`: POST goes the short way."""
-    return submit(request) if request.method == "POST" else _list(request)
 
 
 class SendsView(Endpoint):
     """`/sends`, all methods but POST."""
 
+    section = "Sends"
     required_scope = by_method(GET=Scope.SENDS_READ)
 
     @property
@@ -43,6 +41,7 @@ class SendsView(Endpoint):
         """What `Allow` names."""
         return [*super().allowed_methods, "POST"]
 
+    @describe("listSends", "List sends", "The newest first, without attempts.", query=SEND_FILTER, answer=listed(SEND))
     def get(self, request: Request) -> Response:
         """A page of sends, the newest first; three queries, whatever the page's length."""
         page = read_page(request.query_params)
@@ -53,11 +52,20 @@ class SendsView(Endpoint):
 _list = SendsView.as_view()
 
 
+@csrf_exempt
+@described_as(SendsView, post=submit)
+def sends(request: HttpRequest) -> HttpResponse:
+    """`/sends`: POST goes the short way."""
+    return submit(request) if request.method == "POST" else _list(request)
+
+
 class SendView(Endpoint):
     """`/sends/{id}`."""
 
+    section = "Sends"
     required_scope = by_method(GET=Scope.SENDS_READ)
 
+    @describe("getSend", "Get a send", "With its attempts, the newest first.", answer=SEND)
     def get(self, request: Request, send_id: str) -> Response:
         """One send with its attempts."""
         return Response(full_send_object(self.entity(Send.objects.all(), send_id), datetime.now(UTC)))
@@ -66,8 +74,19 @@ class SendView(Endpoint):
 class RetryView(Endpoint):
     """`/sends/{id}/retry`."""
 
+    section = "Sends"
     required_scope = by_method(POST=Scope.SENDS_SEND)
 
+    @describe(
+        "retrySend",
+        "Try a send again",
+        "While any recipient still waits, everything that waits is due now and the fields are ignored. Otherwise its "
+        "`failed` recipients wait anew.",
+        body=RETRY,
+        example={},
+        answer=RETRIED,
+        refusals={400: (NONE_FAILED, NONE_MATCHES, IN_THE_PAST, TOO_FAR, NO_CONTENT)},
+    )
     def post(self, request: Request, send_id: str) -> Response:
         """Try failed recipients again, or what waits now."""
         send = self.entity(Send.objects.all(), send_id)
@@ -85,8 +104,10 @@ class RetryView(Endpoint):
 class SendByUuidView(Endpoint):
     """`/sends/uuid/{uuid}`."""
 
+    section = "Sends"
     required_scope = by_method(GET=Scope.SENDS_READ)
 
+    @describe("getSendByUuid", "Get a send by its uuid", answer=SEND, refusals=NO_SUCH_UUID)
     def get(self, request: Request, send_uuid: str) -> Response:
         """One send with its attempts."""
         return Response(full_send_object(self.send(send_uuid), datetime.now(UTC)))
@@ -105,6 +126,15 @@ class SendByUuidView(Endpoint):
 class ContentView(SendByUuidView):
     """`/sends/uuid/{uuid}/content`."""
 
+    @describe(
+        "getSendContent",
+        "Get what was sent",
+        answer=SEND_CONTENT,
+        refusals={
+            **NO_SUCH_UUID,
+            404: (*NO_SUCH_UUID[404], "Content for send with UUID … not found: it is no longer kept"),
+        },
+    )
     def get(self, request: Request, send_uuid: str) -> Response:
         """What was sent: the parts as given, and the message byte for byte."""
         send = self.send(send_uuid)

@@ -15,15 +15,41 @@ from projects.models import Project
 from projects.permissions import check_scope
 from projects.scopes import Scope
 from relay_project.web.body import check_length, read_object
+from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError, answer_error, violation
 from sending.accept.accept import accept, check
 from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import Accepted, Refused
 from sending.api.message import SubmittedMessage, read_message
+from sending.api.schemas import ACCEPTED, EXAMPLE_ACCEPTED, EXAMPLE_MESSAGE, IDEMPOTENCY_KEY, NEW_SEND
 
 KEY_HEADERS = ("HTTP_X_IDEMPOTENCY_KEY", "HTTP_IDEMPOTENCY_KEY")  # the contract's, and what its client libraries send
 
 
+@describe(
+    "createSend",
+    "Send a message",
+    "When the answer is 200, message and recipients are in the database for good. A recipient on the suppression list "
+    "does not change the answer: it ends as `suppressed` at once.",
+    scope=Scope.SENDS_SEND,
+    headers=IDEMPOTENCY_KEY,
+    body=NEW_SEND,
+    example=EXAMPLE_MESSAGE,
+    answer=ACCEPTED,
+    sample=EXAMPLE_ACCEPTED,
+    answer_headers={"X-Idempotency-Short-Circuit": "`true` when this is the answer to an earlier request."},
+    refusals={
+        400: (
+            "Domain … is not registered for this project",
+            "Domain … is not allowed to send emails (status: pending)",
+            "Total number of recipients (To, Cc, Bcc) exceeds the maximum allowed limit of 20.",
+            "Base64 decoding of attachment failed: index 0",
+            "Email size exceeds the maximum allowed size of 10MB.",
+        ),
+        409: ("This idempotency key was used with a different request body.",),
+        411: ("A Content-Length is required.",),
+    },
+)
 def submit(request: HttpRequest) -> HttpResponse:
     """The view; it is CSRF-exempt because caller_of() enforces the token where there is a session."""
     try:

@@ -1,0 +1,236 @@
+"""What goes over the wire on this floor: the shapes of projects.objects, and of the bodies that the views read."""
+
+from projects.dkim_keys import MAX_PEM
+from projects.models import SendType
+from projects.models.domain import DomainStatus
+from projects.people import MAX_FOUND, MAX_OFFSET
+from projects.roles import Role
+from projects.scopes import SCOPES
+from relay_project.web.schema import (
+    Schema,
+    answer,
+    body,
+    boolean,
+    choice,
+    identifier,
+    integer,
+    listed,
+    mapped,
+    moment,
+    nullable,
+    number,
+    string,
+    text,
+)
+
+MAX_NAME = 1000  # characters read of a domain's name; the rule says what a domain may be
+LAST_MOMENT = 253_402_300_799  # 31 December 9999 in Unix seconds, where Python's datetime ends
+CANNOT_GIVE = "You cannot give the scope '…', which you do not have yourself."
+
+SCOPE = choice(SCOPES)
+SCOPE_LIST = listed(SCOPE, "What the key or the person may do.")
+ROLE_NAME = nullable(choice(Role, "The role that has exactly these scopes."))
+GIVEN_ROLE = choice(Role, "Instead of scopes: those of a role.")
+ROLE = answer("Role", {"name": choice(Role), "description": string(), "scopes": SCOPE_LIST})
+
+# --- Projects and people -------------------------------------------------------------------------------------------
+
+PROJECT = answer(
+    "Project",
+    {
+        "id": identifier(),
+        "created_at": moment(),
+        "name": string(examples=["Shop"]),
+        "send_type": choice(SendType.values, "What it sends; for good."),
+        "content_days": integer("For how many days bodies, headers and attachments are kept.", 1),
+    },
+)
+USER = answer(
+    "User",
+    {
+        "id": identifier(),
+        "name": string(),
+        "email": string(),
+        "username": nullable(string()),
+        "picture_url": nullable(string()),
+        "oidc_sub": {"type": "null"},
+    },
+)
+PROJECT_USER = answer(
+    "ProjectUser",
+    {
+        "id": identifier("The membership's."),
+        "created_at": moment(),
+        "scopes": SCOPE_LIST,
+        "role": ROLE_NAME,
+        "user": USER,
+        "oidc_sub": nullable(string("Who the person is at the OpenID provider.")),
+        "project": PROJECT,
+    },
+)
+PROJECT_CHANGE = body(
+    "ProjectChange",
+    {
+        "name": text(blank=False),
+        "content_days": integer("Null: as long as the installation keeps it.", 1),
+    },
+)
+NEW_PROJECT = body(
+    "NewProject", {"name": text(blank=False), "send_type": choice(SendType.values)}, ["name", "send_type"]
+)
+_GRANT: dict[str, Schema] = {"scopes": listed(SCOPE, maxItems=1000), "role": GIVEN_ROLE}
+NEW_PROJECT_USER = body("NewProjectUser", {"user_id": identifier(), **_GRANT}, ["user_id"])
+PROJECT_USER_CHANGE = body("ProjectUserChange", _GRANT, says="Either of the two; `scopes` may be empty.")
+FOUND_PERSON = answer(
+    "FoundPerson",
+    {
+        "id": identifier(),
+        "role": string(),
+        "user_id": identifier(),
+        "user_username": nullable(string()),
+        "user_email": string(),
+        "user_picture_url": nullable(string()),
+        "user_name": string(),
+    },
+)
+PEOPLE_QUERY = {
+    "search": text("A part of the name, address or login; the whole address for strangers."),
+    "limit": integer("How many at most.", 1, MAX_FOUND, default=10),
+    "offset": integer("How many to leave out.", 0, MAX_OFFSET, default=0),
+}
+EXAMPLE_PROJECT = {
+    "id": 2,
+    "created_at": 1795315070,
+    "name": "Shop",
+    "send_type": "transactional",
+    "content_days": 30,
+}
+
+# --- Domains -------------------------------------------------------------------------------------------------------
+
+DOMAIN = answer(
+    "Domain",
+    {
+        "id": identifier(),
+        "created_at": moment(),
+        "domain": string(examples=["example.com"]),
+        "status": choice(DomainStatus.values, "`active` and `warning` may send."),
+        "status_changed_at": moment(),
+        "dkim_selector": string(),
+        "dkim_host": string("Where to publish the TXT record."),
+        "dkim_public_key": string("PEM."),
+        "dkim_txt_value": string("What to publish there."),
+        "dkim_checked_at": nullable(moment()),
+        "dkim_error_message": nullable(string("What was wrong when it was looked for last.")),
+    },
+)
+NEW_DOMAIN = body(
+    "NewDomain",
+    {
+        "domain": text(
+            "A full domain name; Unicode is stored as A-labels.", maximum=MAX_NAME, blank=False, format="domain"
+        ),
+        "dkim_selector": text("A DNS label. Default: one that is used once.", format="dns-label"),
+        "dkim_private_key": text("Your own key: RSA of 1024 to 4096 bits, or Ed25519.", maximum=MAX_PEM, format="pem"),
+    },
+    ["domain"],
+)
+NAMED_DOMAIN = body(
+    "NamedDomain",
+    {"id": integer(), "domain": text(maximum=MAX_NAME)},
+    says="Either of the two.",
+)
+BY_ID_OR_NAME = {"id": integer("The domain's id, or …"), "domain": text("… its name.", maximum=MAX_NAME)}
+EXAMPLE_DOMAIN = {
+    "id": 2,
+    "created_at": 1795315071,
+    "domain": "example.com",
+    "status": "active",
+    "status_changed_at": 1795315070,
+    "dkim_selector": "rly20261122023750bda0a930",
+    "dkim_host": "rly20261122023750bda0a930._domainkey.example.com",
+    "dkim_public_key": "-----BEGIN PUBLIC KEY-----…",
+    "dkim_txt_value": "v=DKIM1; k=rsa; p=…",
+    "dkim_checked_at": 1795315070,
+    "dkim_error_message": None,
+}
+
+# --- API keys ------------------------------------------------------------------------------------------------------
+
+_KEY_FIELDS: dict[str, Schema] = {
+    "name": text(blank=False),
+    "scopes": listed(SCOPE, minItems=1, maxItems=1000),
+    "role": GIVEN_ROLE,
+    "allowed_ips": listed(
+        text(blank=False, format="address-or-network"),
+        "Addresses, or networks of IPv4 /24 to /32 and IPv6 /48 to /128; needed with `sends.send`.",
+        maxItems=100,
+    ),
+    "expires_at": integer("Unix seconds in the future; null: never.", 0, LAST_MOMENT),
+}
+API_KEY = answer(
+    "ApiKey",
+    {
+        "id": identifier(),
+        "name": string(),
+        "scopes": SCOPE_LIST,
+        "role": ROLE_NAME,
+        "allowed_ips": listed(string()),
+        "key": nullable(string("The key itself, only in the answer that makes it.")),
+        "created_at": moment(),
+        "is_enabled": boolean(),
+        "last_accessed_at": nullable(moment("Unix seconds, to the minute.")),
+        "expires_at": nullable(moment()),
+    },
+)
+NEW_API_KEY = body("NewApiKey", _KEY_FIELDS, ["name"], "Either `scopes` or `role` is needed.")
+API_KEY_CHANGE = body("ApiKeyChange", {**_KEY_FIELDS, "is_enabled": boolean()})
+EXAMPLE_API_KEY = {
+    "id": 3,
+    "name": "Shop's server",
+    "scopes": ["sends.read", "sends.send"],
+    "role": None,
+    "allowed_ips": ["192.0.2.0/24"],
+    "key": "0f5b3d0c6a7e4b1e9d2c8a7f6b5e4d3c",
+    "created_at": 1795315070,
+    "is_enabled": True,
+    "last_accessed_at": None,
+    "expires_at": None,
+}
+
+# --- What a console asks -------------------------------------------------------------------------------------------
+
+INIT = answer(
+    "Init",
+    {
+        "project_users": listed(PROJECT_USER, "The person's memberships."),
+        "config": answer(
+            "InitConfig",
+            {
+                "deployment": string(examples=["on-prem"]),
+                "hyvor": answer("InitInstance", {"instance": string("The installation's address.")}),
+                "user": answer(
+                    "InitUser",
+                    {
+                        "id": identifier(),
+                        "name": string(),
+                        "email": string(),
+                        "picture_url": nullable(string()),
+                        "is_sudo": boolean("Whether the person is staff."),
+                    },
+                ),
+                "app": answer(
+                    "InitApp",
+                    {
+                        "system_project_id": nullable(identifier()),
+                        "webhook": answer("InitWebhook", {"events": listed(string())}),
+                        "api_keys": answer("InitApiKeys", {"scopes": SCOPE_LIST, "roles": listed(ROLE)}),
+                        "compliance": answer("InitCompliance", {"rates": mapped(number())}),
+                    },
+                ),
+            },
+        ),
+        "organization": answer("Organization", {"id": integer(), "name": string(), "role": string()}),
+    },
+)
+INIT_PROJECT = answer("InitProject", {"project": PROJECT})
