@@ -31,13 +31,15 @@ class Endpoint(APIView):
     required_scope: Mapping[str, Scope] = by_method()
     project_level = True
     is_idempotent = False
+    is_streaming = False  # it reads the body itself, as it comes
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authentication and scope first, then the header that only some endpoints know, then the body."""
         super().initial(request, *args, **kwargs)
         if not self.is_idempotent and request.headers.get("X-Idempotency-Key", "").strip():
             raise ApiError(400, NOT_IDEMPOTENT)
-        accept_chunked(request._request)
+        if not self.is_streaming:
+            accept_chunked(request._request)
 
     @property
     def caller(self) -> Caller:

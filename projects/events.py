@@ -34,6 +34,7 @@ class EventKind(StrEnum):
     DOMAIN_DKIM_KEY_CHANGED = "domain.dkim_key.changed"
     SUPPRESSION_CREATED = "suppression.created"
     SUPPRESSION_DELETED = "suppression.deleted"
+    SUPPRESSION_IMPORTED = "suppression.imported"
 
 
 # WITH ORDINALITY keeps the order of the rows, so the ids come back in it. Both inserts are one statement: a round trip

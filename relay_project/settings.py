@@ -123,6 +123,8 @@ MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
 PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
 API_KEY_OVERLAP_HOURS = read_positive(env, "API_KEY_OVERLAP_HOURS", default=168, maximum=24 * 90)  # of a rotated key
+# A CSV of suppressions, which is read as it comes: some millions of lines.
+MAX_IMPORT_BYTES = read_positive(env, "MAX_IMPORT_BYTES", default=256 * 1024 * 1024, minimum=4096)
 PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
 
 # --- Retention, in days --------------------------------------------------------------------------------------------

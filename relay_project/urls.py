@@ -11,6 +11,7 @@ from relay_project.web import errors
 from relay_project.web.liveness import alive
 from relay_project.web.openapi import openapi_json
 from sending.console.urls import urlpatterns as console_mail
+from sending.unsubscribe_page import unsubscribe_page
 from webhooks.console.urls import urlpatterns as console_webhooks
 
 urlpatterns = [
@@ -19,6 +20,7 @@ urlpatterns = [
     path("console/", include(console_outside)),
     path("console/<int:project_id>", include([*console_inside, *console_mail, *console_webhooks])),
     path("admin/", admin.site.urls),
+    path("unsubscribe/<str:token>", unsubscribe_page, name="unsubscribe"),
     path("api/health", alive),
     path("api/oidc/search", PeopleView.as_view()),
     path("api/openapi.json", openapi_json, name="openapi"),

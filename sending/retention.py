@@ -103,6 +103,12 @@ _SOFT_BOUNCES = """
 DELETE FROM sending_softbounce WHERE id = ANY(ARRAY(
   SELECT id FROM sending_softbounce WHERE last_at < %(before)s ORDER BY last_at LIMIT %(rows)s))
 """
+# Asked twice: somebody may have suppressed the address anew meanwhile.
+_SUPPRESSIONS = """
+DELETE FROM sending_suppression WHERE expires_at < %(before)s AND id = ANY(ARRAY(
+  SELECT id FROM sending_suppression WHERE expires_at < %(before)s ORDER BY expires_at LIMIT %(rows)s))
+"""
+EXPIRED_DAYS = 1  # after its end a suppression does nothing; it stays for a moment, for who wonders
 _SANDBOX = """
 DELETE FROM sending_sandboxmessage WHERE id = ANY(ARRAY(
   SELECT id FROM sending_sandboxmessage WHERE received_at < %(before)s ORDER BY id LIMIT %(rows)s))
@@ -119,6 +125,12 @@ def delete_idempotency(now: datetime) -> int:
 def delete_soft_bounces(now: datetime) -> int:
     """Counts of addresses whose days have all left the window."""
     return delete_in_steps(_SOFT_BOUNCES, {"before": now - timedelta(days=settings.SOFT_BOUNCE_DAYS + 1)})
+
+
+@sweep("expired suppressions", lambda: EXPIRED_DAYS)
+def delete_suppressions(now: datetime) -> int:
+    """Suppressions that had an end, the day after it."""
+    return delete_in_steps(_SUPPRESSIONS, {"before": now - timedelta(days=EXPIRED_DAYS)})
 
 
 @sweep("sandbox", lambda: settings.RETENTION_SANDBOX_DAYS)

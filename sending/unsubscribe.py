@@ -5,6 +5,7 @@ everything that is needed, so it works when the mail is no longer kept.
 """
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 from urllib.parse import quote
 
 from django.conf import settings
@@ -54,10 +55,20 @@ def read_link(token: str, now: datetime) -> Subscription:
     return subscription
 
 
-def is_unsubscribed(subscription: Subscription) -> bool:
-    """Whether the click was made, and not taken back."""
+class State(StrEnum):
+    """How an address stands, as far as its link goes."""
+
+    SUBSCRIBED = "subscribed"
+    UNSUBSCRIBED = "unsubscribed"  # by a link; that can take it back
+    SUPPRESSED = "suppressed"  # for another reason, which is not the link's to lift
+
+
+def state_of(subscription: Subscription, now: datetime) -> State:
+    """What a click would find."""
     row = find_one(subscription.project_id, suppression_key(subscription.address), subscription.list_name)
-    return row is not None and row.reason == SuppressionReason.UNSUBSCRIBE
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
+        return State.SUBSCRIBED
+    return State.UNSUBSCRIBED if row.reason == SuppressionReason.UNSUBSCRIBE else State.SUPPRESSED
 
 
 def unsubscribe(subscription: Subscription) -> bool:

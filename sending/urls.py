@@ -2,10 +2,16 @@
 
 from django.urls import path
 
+from sending.api import suppressions
 from sending.api.sends import ContentView, RetryView, SendByUuidView, SendView, sends
 
 urlpatterns = [
     path("sends", sends),
+    path("suppressions", suppressions.SuppressionsView.as_view()),
+    path("suppressions/import", suppressions.ImportView.as_view()),
+    path("suppressions/export", suppressions.ExportView.as_view()),
+    path("suppressions/email/<path:email>", suppressions.AddressView.as_view()),
+    path("suppressions/<str:suppression_id>", suppressions.SuppressionView.as_view()),
     path("sends/uuid/<str:send_uuid>", SendByUuidView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", ContentView.as_view()),
     path("sends/<str:send_id>", SendView.as_view()),

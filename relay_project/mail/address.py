@@ -115,4 +115,6 @@ def suppression_key(address: str) -> str:
 
 def _fold(text: str) -> str:
     """Casefold so that composed and decomposed spellings meet; repeated because folding may decompose again."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
