@@ -31,6 +31,7 @@ from sending.api.message import (
     MAX_SUBJECT,
     PRIORITIES,
 )
+from sending.api.suppression_schemas import LIST_NAME, LIST_UNSUBSCRIBE
 from sending.explain import Kind
 from sending.models import AttemptStatus, RecipientStatus, RecipientType
 
@@ -73,6 +74,8 @@ MESSAGE_FIELDS: dict[str, Schema] = {
     "headers": mapped(string(maxLength=MAX_HEADER_VALUE), "Further header fields.", maxProperties=MAX_HEADERS),
     "attachments": listed(ATTACHMENT, maxItems=MAX_ATTACHMENTS),
     "priority": choice(PRIORITIES, "Default: what the project sends."),
+    "list": LIST_NAME | {"description": "The list that the mail is for: who is suppressed in it gets nothing."},
+    "list_unsubscribe": LIST_UNSUBSCRIBE,
 }
 NEW_SEND = body("NewSend", MESSAGE_FIELDS, ["from", "to"])
 ACCEPTED = answer(

@@ -14,9 +14,22 @@ from projects.access import record_by
 from projects.endpoint import Endpoint
 from projects.scopes import Scope, by_method
 from relay_project.web.body import CUT_OFF
+from relay_project.web.describe import describe
 from relay_project.web.errors import TOO_LARGE, UNSUPPORTED, ApiError
 from relay_project.web.fields import NOT_A_CHOICE, Fields
 from relay_project.web.pagination import read_page, read_path_id, read_text
+from relay_project.web.schema import EMPTY_LIST, listed, string
+from sending.api.suppression_schemas import (
+    CSV_FILE,
+    EXAMPLE_SUPPRESSION,
+    IMPORT_QUERY,
+    IMPORTED,
+    IN_LIST,
+    NEW_SUPPRESSION,
+    SUPPRESSION,
+    SUPPRESSION_FILTER,
+    SUPPRESSION_QUERY,
+)
 from sending.models import MAX_LIST, Suppression, SuppressionReason
 from sending.suppress import MAX_DESCRIPTION, InvalidList, list_key
 from sending.suppressions.change import IN_THE_PAST, Wanted, add, email_key, remove
@@ -24,17 +37,27 @@ from sending.suppressions.export_csv import export_csv
 from sending.suppressions.find import SuppressionFilter, find_suppressions, standing_rows
 from sending.suppressions.import_csv import import_csv
 from sending.suppressions.objects import suppression_object
-from sending.suppressions.read_csv import Defaults, Read, UnreadableFile, read_time
+from sending.suppressions.read_csv import NOT_UTF8, Defaults, Read, UnreadableFile, read_time
 
 CSV_TYPES = ("text/csv", "application/csv")
 NONE_OF_IT = "No suppression of this address"
+NO_LENGTH = "A Content-Length is required."
 
 
 class SuppressionsView(Endpoint):
     """`/suppressions`."""
 
+    section = "Suppressions"
     required_scope = by_method(GET=Scope.SUPPRESSIONS_READ, POST=Scope.SUPPRESSIONS_WRITE)
 
+    @describe(
+        "listSuppressions",
+        "List suppressions",
+        "The newest first; without those whose time is over.",
+        query=SUPPRESSION_QUERY,
+        answer=listed(SUPPRESSION),
+        sample=[EXAMPLE_SUPPRESSION],
+    )
     def get(self, request: Request) -> Response:
         """A page, the newest first."""
         page = read_page(request.query_params)
@@ -42,6 +65,15 @@ class SuppressionsView(Endpoint):
         rows = find_suppressions(self.project.pk, wanted, datetime.now(UTC), page.limit, page.offset, page.before_id)
         return Response([suppression_object(row) for row in rows])
 
+    @describe(
+        "createSuppression",
+        "Suppress an address",
+        "One that is suppressed already is answered as it is; only a later end is taken over.",
+        body=NEW_SUPPRESSION,
+        example={"email": "dora@example.com", "description": "asked us by phone"},
+        answer=SUPPRESSION,
+        sample=EXAMPLE_SUPPRESSION,
+    )
     def post(self, request: Request) -> Response:
         """Suppress one address; one that is there already is answered as it is."""
         row, _ = add(self.project, _read_wanted(self.fields(), datetime.now(UTC)), self.caller)
@@ -51,12 +83,15 @@ class SuppressionsView(Endpoint):
 class SuppressionView(Endpoint):
     """`/suppressions/{id}`."""
 
+    section = "Suppressions"
     required_scope = by_method(GET=Scope.SUPPRESSIONS_READ, DELETE=Scope.SUPPRESSIONS_WRITE)
 
+    @describe("getSuppression", "Get a suppression", answer=SUPPRESSION, sample=EXAMPLE_SUPPRESSION)
     def get(self, request: Request, suppression_id: str) -> Response:
         """One row."""
         return Response(suppression_object(self.row(suppression_id)))
 
+    @describe("deleteSuppression", "Take an address off the list", "Mail to it goes again.", answer=EMPTY_LIST)
     def delete(self, request: Request, suppression_id: str) -> Response:
         """Take it off the list."""
         remove(self.project, self.row(suppression_id), self.caller)
@@ -75,12 +110,29 @@ class SuppressionView(Endpoint):
 class AddressView(Endpoint):
     """`/suppressions/email/{email}`."""
 
+    section = "Suppressions"
     required_scope = by_method(GET=Scope.SUPPRESSIONS_READ, DELETE=Scope.SUPPRESSIONS_WRITE)
 
+    @describe(
+        "getSuppressionsOfAddress",
+        "Look an address up",
+        "At most one row of the project and one of each list; empty when it is not suppressed.",
+        query=IN_LIST,
+        answer=listed(SUPPRESSION),
+        sample=[EXAMPLE_SUPPRESSION],
+    )
     def get(self, request: Request, email: str) -> Response:
         """The project's rows of one address: of all its mail, and of its lists."""
         return Response([suppression_object(row) for row in self.rows(email)])
 
+    @describe(
+        "deleteSuppressionsOfAddress",
+        "Take an address off all lists",
+        "Off the project's and all its lists, or off the one that is named.",
+        query=IN_LIST,
+        answer=EMPTY_LIST,
+        refusals={404: (NONE_OF_IT,)},
+    )
     def delete(self, request: Request, email: str) -> Response:
         """Take the address off the project's list, or off one list that `?list=` names."""
         rows = self.rows(email)
@@ -100,9 +152,22 @@ class AddressView(Endpoint):
 class ImportView(Endpoint):
     """`/suppressions/import`."""
 
+    section = "Suppressions"
     required_scope = by_method(POST=Scope.SUPPRESSIONS_WRITE)
     is_streaming = True
 
+    @describe(
+        "importSuppressions",
+        "Import suppressions",
+        "Columns by their heading (`email`, `reason`, `description`, `list`, `expires_at`) or in this order. It may be "
+        "repeated: nothing is there twice.",
+        query=IMPORT_QUERY,
+        body=CSV_FILE,
+        takes="text/csv",
+        example="email,reason\ndora@example.com,unsubscribe\n",
+        answer=IMPORTED,
+        refusals={400: (NOT_UTF8, CUT_OFF), 411: (NO_LENGTH,)},
+    )
     def post(self, request: Request) -> Response:
         """Suppress the addresses of a CSV of any length; the answer counts, and names the first lines that are wrong."""
         if (request.content_type or "").partition(";")[0].strip().lower() not in CSV_TYPES:
@@ -121,8 +186,18 @@ class ImportView(Endpoint):
 class ExportView(Endpoint):
     """`/suppressions/export`."""
 
+    section = "Suppressions"
     required_scope = by_method(GET=Scope.SUPPRESSIONS_READ)
 
+    @describe(
+        "exportSuppressions",
+        "Export suppressions",
+        "The oldest first. An import reads what this writes.",
+        query=SUPPRESSION_FILTER,
+        answer=string("CSV."),
+        gives="text/csv",
+        answer_headers={"Content-Disposition": "A name for the file."},
+    )
     def get(self, request: Request) -> HttpResponseBase:
         """All rows that fit, as CSV."""
         return csv_response(self.project.pk, read_filter(request.query_params), datetime.now(UTC))
@@ -213,7 +288,7 @@ def _stream(request: Request) -> Callable[[int], bytes]:
             raise ApiError(413, TOO_LARGE)
         return inner.read  # bounded by what was announced
     if not inner.META.get("wsgi.input_terminated"):
-        raise ApiError(411, "A Content-Length is required.")
+        raise ApiError(411, NO_LENGTH)
     read: Callable[[int], bytes] = inner.META["wsgi.input"].read
     return read
 

@@ -22,6 +22,7 @@ HEADINGS = {"e-mail": "email", "email address": "email", "email_address": "email
 MAX_LINE = 16_384  # octets
 MAX_LINES = 20  # of one row: descriptions may have several
 READ_AT_ONCE = 65_536  # octets
+NOT_UTF8 = "The file must be UTF-8 text."
 SHOWN = 100  # characters of a wrong value
 # A spreadsheet runs what begins so: an export puts an apostrophe before it, an import takes it away again.
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
@@ -121,7 +122,7 @@ def _split(text: bytes) -> list[bytes]:
 def _without_mark(chunk: bytes) -> bytes:
     """The text without the mark that editors put before it; raises UnreadableFile for what is not UTF-8."""
     if chunk.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in chunk[:200]:
-        raise UnreadableFile("The file must be UTF-8 text.")
+        raise UnreadableFile(NOT_UTF8)
     return chunk.removeprefix(b"\xef\xbb\xbf")
 
 
