@@ -1,20 +1,34 @@
 """One key never makes two sends.
 
-The record is inserted in the transaction of the send it stands for: a second call with the same key waits on the unique
-index until the first commits (then it replays) or rolls back (then it sends). A crash leaves neither or both.
+The record is inserted in the transaction of the send it stands for, so a crash leaves neither or both. A transaction locks
+a key before it uses it (an advisory lock, free at its end): who finds it taken is told so, and comes again. Nobody waits
+in the database, where a transaction of many would wait along. A record's age is looked at when it is read; the sweep only
+keeps the table small.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from sending.accept.request import Accepted, Refused, SendRequest
 
 MAX_KEY = 255  # characters
+OTHER_BODY = "This idempotency key was used with a different request body."
+BUSY = "A request with this idempotency key is being processed."
+
+Key = tuple[int, str]  # project id, key
+
+
+class InFlight(Refused):
+    """Another transaction holds the key just now."""
+
+    def __init__(self) -> None:
+        super().__init__(BUSY, status=409, retry_after=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,49 +43,67 @@ class Record:
         """The record that a request's acceptance leaves."""
         return cls(request.fingerprint, {"id": accepted.send_id, "message_id": accepted.message_id})
 
-    def replay(self, request: SendRequest) -> Accepted:
-        """The answer the key got before; raises Refused when the body differs."""
+    def answer_to(self, request: SendRequest) -> Accepted | Refused:
+        """The answer that the key got before, or the refusal of another body."""
         if self.fingerprint != request.fingerprint:
-            raise Refused("This idempotency key was used with a different request body.", status=409)
+            return Refused(OTHER_BODY, status=409)
         return Accepted(self.answer["id"], self.answer["message_id"], replayed=True)
 
 
 def find(project_id: int, keys: Collection[str]) -> dict[str, Record]:
-    """Those of the keys that were used."""
+    """Those of a project's keys that were used, and what they got."""
     if not keys:
         return {}
     with connection.cursor() as cursor:
-        return _read(cursor, project_id, keys)
+        return {key: record for (_, key), record in _read(cursor, {(project_id, key) for key in keys}).items()}
 
 
-def begin(
-    cursor: CursorWrapper, project_id: int, answers: Mapping[str, tuple[SendRequest, Accepted]]
-) -> dict[str, Record]:
+# A row that has expired is taken over, as if the sweep had come by. In the order of the keys, for the eyes alone: nobody
+# waits, since whoever inserts a key holds its lock.
+_BEGIN = """
+WITH asked AS MATERIALIZED (
+  SELECT r.*, pg_try_advisory_xact_lock(hashtextextended(r.key, r.project)) AS is_free
+    FROM jsonb_to_recordset(%(records)s::jsonb) AS r (project bigint, key text, fingerprint text, answer jsonb)
+), claimed AS (
+  INSERT INTO sending_idempotencyrecord AS old (project_id, key, fingerprint, status_code, answer)
+  SELECT project, key, fingerprint, 200, answer FROM asked WHERE is_free
+  ON CONFLICT (project_id, key) DO UPDATE
+     SET fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at
+   WHERE old.created_at <= now() - make_interval(days => %(days)s)
+  RETURNING project_id, key
+)
+SELECT project, key, is_free FROM asked
+ WHERE NOT EXISTS (SELECT FROM claimed c WHERE c.project_id = asked.project AND c.key = asked.key)
+"""
+_READ = """
+SELECT i.project_id, i.key, i.fingerprint, i.answer::text
+  FROM unnest(%(projects)s::bigint[], %(keys)s::text[]) AS asked (project, key)
+  JOIN sending_idempotencyrecord i ON i.project_id = asked.project AND i.key = asked.key
+ WHERE i.created_at > now() - make_interval(days => %(days)s)
+"""
+
+
+def begin(cursor: CursorWrapper, records: Mapping[Key, Record]) -> dict[Key, Record | InFlight]:
     """Claim the keys within the accept's transaction, each with the answer that its commit will make true.
 
-    Returns those that a call which committed meanwhile has used. One statement, in order of the keys, so that two batches
-    with the same ones wait for each other instead of crossing.
+    Returns those that may not be used: with the record of a call that has committed, or InFlight.
     """
-    if not answers:
+    if not records:
         return {}
-    rows = [{"key": key, **asdict(Record.of(*answer))} for key, answer in sorted(answers.items())]
-    cursor.execute(
-        """INSERT INTO sending_idempotencyrecord (project_id, key, fingerprint, status_code, answer)
-           SELECT %s, r.key, r.fingerprint, 200, r.answer
-             FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (key text, fingerprint text, answer jsonb))
-                  WITH ORDINALITY AS r (key, fingerprint, answer, place)
-            ORDER BY r.place
-           ON CONFLICT (project_id, key) DO NOTHING RETURNING key""",
-        [project_id, orjson.dumps(rows).decode()],
-    )
-    claimed = {row[0] for row in cursor.fetchall()}
-    used = answers.keys() - claimed
-    return _read(cursor, project_id, used) if used else {}
+    rows = [
+        {"project": project_id, "key": key, "fingerprint": record.fingerprint, "answer": record.answer}
+        for (project_id, key), record in records.items()
+    ]
+    cursor.execute(_BEGIN, {"records": orjson.dumps(rows).decode(), "days": settings.RETENTION_IDEMPOTENCY_DAYS})
+    taken = {(project_id, key): is_free for project_id, key, is_free in cursor.fetchall()}
+    used = _read(cursor, {key for key, is_free in taken.items() if is_free})
+    return {key: used.get(key) or InFlight() for key in taken}  # one that expires this moment is asked for again
 
 
-def _read(cursor: CursorWrapper, project_id: int, keys: Collection[str]) -> dict[str, Record]:
-    cursor.execute(
-        "SELECT key, fingerprint, answer::text FROM sending_idempotencyrecord WHERE project_id = %s AND key = ANY(%s)",
-        [project_id, list(keys)],
-    )
-    return {key: Record(fingerprint, orjson.loads(answer)) for key, fingerprint, answer in cursor.fetchall()}
+def _read(cursor: CursorWrapper, keys: Collection[Key]) -> dict[Key, Record]:
+    if not keys:
+        return {}
+    projects, names = zip(*keys, strict=True)
+    days = settings.RETENTION_IDEMPOTENCY_DAYS
+    cursor.execute(_READ, {"projects": list(projects), "keys": list(names), "days": days})
+    return {(project_id, key): Record(print_, orjson.loads(answer)) for project_id, key, print_, answer in cursor}

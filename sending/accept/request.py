@@ -60,10 +60,16 @@ class Accepted:
 
 
 class Refused(ValueError):
-    """The request breaks a rule. `status` is the contract's, `field` the body's property where one is to blame."""
+    """The request breaks a rule. `status` is the contract's, `field` the body's property where one is to blame.
 
-    def __init__(self, message: str, status: int = 400, field: str | None = None) -> None:
+    `retry_after`: in so many seconds the same request may succeed.
+    """
+
+    def __init__(
+        self, message: str, status: int = 400, field: str | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.field = field
+        self.retry_after = retry_after

@@ -94,6 +94,15 @@ def check_key(request: SendRequest) -> None:
         _check_line("idempotency_key", request.idempotency_key, MAX_KEY)
 
 
+def is_key(key: str) -> bool:
+    """Whether the column can hold it."""
+    try:
+        _check_line("idempotency_key", key, MAX_KEY)
+    except Refused:
+        return False
+    return True
+
+
 def check_texts(request: SendRequest) -> None:
     """Everything that is stored as text or written into a header: lengths, line breaks, what PostgreSQL has no room for."""
     _check_line("from", request.from_.name, MAX_LINE)

@@ -13,6 +13,7 @@ from projects.models import Domain
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
 from relay_project.mail.mime import LATEST_VERSION
+from sending.accept.idempotency import Key
 from sending.accept.request import Accepted, RequestedRecipient, SendRequest
 from sending.content import StoredMessage
 from sending.models import TEST_LANE, Phase, Priority, RecipientStatus
@@ -23,6 +24,8 @@ from sending.suppress import Standing, lookup, lookup_values
 class Draft:
     """A request that passed the rules, with the ids it will have."""
 
+    project_id: int
+    queue: Queue
     request: SendRequest
     domain: Domain
     recipients: list[RequestedRecipient]
@@ -31,8 +34,10 @@ class Draft:
     recipient_ids: list[int]
     stored: StoredMessage
     size_bytes: int
-    priority: Priority = Priority.TRANSACTIONAL
-    suppressed: frozenset[str] = frozenset()
+    now: datetime
+    key: Key | None
+    priority: Priority
+    suppressed: frozenset[str]
 
     @property
     def accepted(self) -> Accepted:
@@ -100,56 +105,53 @@ def stored_form(
 _WRITE = """
 WITH message AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
-    AS m(id bigint, uuid uuid, content bigint, domain bigint, from_address text, from_name text, subject text, size int,
-         date timestamptz, priority smallint, html text, text text, headers jsonb, attachments jsonb, list text,
-         list_unsubscribe text, tags text[], metadata jsonb, is_test bool)
+    AS m(id bigint, uuid uuid, project bigint, queue bigint, content bigint, domain bigint, from_address text,
+         from_name text, subject text, size int, date timestamptz, priority smallint, html text, text text,
+         headers jsonb, attachments jsonb, list text, list_unsubscribe text, tags text[], metadata jsonb, is_test bool)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
-    AS p(id bigint, send bigint, position smallint, type text, address text, name text, status text, domain text,
-         size int, phase smallint, due timestamptz, priority smallint, lane bigint)
+    AS p(id bigint, send bigint, project bigint, queue bigint, position smallint, type text, address text, name text,
+         status text, domain text, size int, phase smallint, due timestamptz, priority smallint, lane bigint)
 ), content AS (
   INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies)
-  SELECT content, %(project)s, html, text, headers, attachments, %(bodies)s::bytea[] FROM message
+  SELECT content, project, html, text, headers, attachments, %(bodies)s::bytea[] FROM message
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
                             list_unsubscribe, tags, metadata, is_test)
-  SELECT id, uuid, %(project)s, %(queue)s, domain, content, from_address, from_name, subject, size, date, %(writer)s,
+  SELECT id, uuid, project, queue, domain, content, from_address, from_name, subject, size, date, %(writer)s,
          %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test FROM message
 ){tags}, recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
-  SELECT id, send, %(project)s, position, type, address, name, status, 0 FROM person
+  SELECT id, send, project, position, type, address, name, status, 0 FROM person
 )
 INSERT INTO sending_waiting (recipient_id, send_id, project_id, queue_id, lane, priority, domain, size_bytes, phase,
                              due_at, tries, lost, since)
-SELECT id, send, %(project)s, %(queue)s, lane, priority, domain, size, phase, due, 0, 0,
-       CASE WHEN phase = 1 THEN due END
+SELECT id, send, project, queue, lane, priority, domain, size, phase, due, 0, 0, CASE WHEN phase = 1 THEN due END
   FROM person WHERE due IS NOT NULL
 """
 _TAGS = """, tag AS (
-  INSERT INTO sending_sendtag (project_id, tag, send_id) SELECT %(project)s, unnest(tags), id FROM message
+  INSERT INTO sending_sendtag (project_id, tag, send_id) SELECT project, unnest(tags), id FROM message
 )"""
 _INSERT, _INSERT_TAGGED = _WRITE.format(tags=""), _WRITE.format(tags=_TAGS)
 
 
-def insert(cursor: CursorWrapper, project_id: int, queue: Queue, drafts: Sequence[Draft], now: datetime) -> int:
-    """Write the drafts in the caller's transaction; returns how many recipients wait and are due now."""
-    due = 0
+def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
+    """Write the drafts in the caller's transaction; returns the queues in which something is due now."""
+    due: set[int] = set()
     for group in statements(drafts):
-        people = [row for draft in group for row in _people(draft, queue.pk, now)]
+        people = [row for draft in group for row in _people(draft)]
         values: dict[str, Any] = {
             "messages": orjson.dumps([_message(draft) for draft in group]).decode(),
             "people": orjson.dumps(people).decode(),
             "bodies": [bytes(body) for draft in group for body in draft.stored.attachment_bodies],
-            "project": project_id,
-            "queue": queue.pk,
             "writer": LATEST_VERSION,
             "mailer": mailer(),
             "instance": settings.INSTANCE_DOMAIN,
         }
         is_tagged = any(draft.request.tags for draft in group)
         cursor.execute(_INSERT_TAGGED if is_tagged else _INSERT, values)
-        due += sum(row["due"] is not None and row["phase"] == Phase.DUE for row in people)
+        due |= {row["queue"] for row in people if row["due"] is not None and row["phase"] == Phase.DUE}
     return due
 
 
@@ -164,6 +166,8 @@ def _message(draft: Draft) -> dict[str, Any]:
     return {
         "id": draft.send_id,
         "uuid": stored.uuid,
+        "project": draft.project_id,
+        "queue": draft.queue.pk,
         "content": draft.content_id,
         "domain": draft.domain.pk,
         "from_address": stored.from_address,
@@ -184,16 +188,18 @@ def _message(draft: Draft) -> dict[str, Any]:
     }
 
 
-def _people(draft: Draft, queue_id: int, now: datetime) -> Iterator[dict[str, Any]]:
+def _people(draft: Draft) -> Iterator[dict[str, Any]]:
     """A row for each recipient; who is suppressed has no due time, and does not wait."""
-    due = max(now, draft.request.send_after or now)
-    phase = int(Phase.DUE if due <= now else Phase.LATER)
-    lane = TEST_LANE if draft.request.is_test else queue_id
+    due = max(draft.now, draft.request.send_after or draft.now)
+    phase = int(Phase.DUE if due <= draft.now else Phase.LATER)
+    lane = TEST_LANE if draft.request.is_test else draft.queue.pk
     for position, (recipient, recipient_id) in enumerate(zip(draft.recipients, draft.recipient_ids, strict=True)):
         status = draft.status(recipient)
         yield {
             "id": recipient_id,
             "send": draft.send_id,
+            "project": draft.project_id,
+            "queue": draft.queue.pk,
             "position": position,
             "type": recipient.type.value,
             "address": recipient.address,

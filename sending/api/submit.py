@@ -74,7 +74,7 @@ def _submit(request: HttpRequest, now: datetime) -> Accepted:
 
 def _accept(project: Project, message: SubmittedMessage, now: datetime) -> Accepted:
     if message.undecodable is not None:
-        check(project, message.request)  # the contract's order: domain and recipients are refused before this
+        check(project, message.request, now)  # the contract's order: domain and recipients are refused before this
         raise Refused(f"Base64 decoding of attachment failed: index {message.undecodable}")
     return accept(project, message.request, now)
 
@@ -98,7 +98,8 @@ def _refusal(refused: Refused) -> ApiError:
     """A rule's refusal in the API's shape: of a field as a violation when the contract says 422."""
     if refused.status == 422:
         return violation(refused.field or "", refused.message)
-    return ApiError(refused.status, refused.message)
+    headers = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
+    return ApiError(refused.status, refused.message, headers=headers)
 
 
 def _answer(accepted: Accepted) -> HttpResponse:

@@ -1,6 +1,5 @@
 """Accept: all of it or nothing, once, and never an error of the database."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,12 +20,12 @@ from relay_project.db import lookup
 from relay_project.db.ids import hours_after, id_of_uuid
 from relay_project.db.lookup import forget_remembered
 from relay_project.mail.mime import Attachment, NamedAddress
-from sending.accept import accept as module
+from sending.accept import admit as module
 from sending.accept.accept import accept, accept_many
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.content import raw_message, stored_message
 from sending.models import Content, IdempotencyRecord, Phase, Recipient, RecipientType, Send, Suppression, Waiting
-from tests.sending.scene import Scene, add_domain, check_ledger, in_threads, later
+from tests.sending.scene import Scene, add_domain, check_ledger, later
 
 TO, CC, BCC = RecipientType.TO, RecipientType.CC, RecipientType.BCC
 TABLES = (Send, Recipient, Content, Waiting, IdempotencyRecord, Event, EventOutbox)
@@ -210,7 +209,7 @@ def test_a_batch_takes_as_many_round_trips_as_a_mail(open_scene: Scene, django_a
     with CaptureQueriesContext(connection) as queries:
         accept_many(open_scene.project, keyed, timezone.now())
     words = [query["sql"].split()[0] for query in queries]
-    assert words == ["SELECT", "SELECT", "BEGIN", "INSERT", "WITH", "COMMIT"]
+    assert words == ["SELECT", "BEGIN", "WITH", "WITH", "COMMIT"]
 
 
 def test_a_domain_that_is_suspended_is_refused_within_a_second(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,57 +220,6 @@ def test_a_domain_that_is_suspended_is_refused_within_a_second(scene: Scene, mon
     assert refusal(scene, "ann@one.example") == (400, "from")
     Domain.objects.filter(pk=scene.domain.pk).update(status="active")
     scene.send("ann@one.example")  # a refusal is not remembered
-
-
-# --- One key, one send ---------------------------------------------------------------------------------------------
-
-
-def test_a_key_replays_its_answer_and_refuses_another_body(scene: Scene) -> None:
-    first = scene.send("ann@one.example", idempotency_key="k", fingerprint="a")
-    again = scene.send("ann@one.example", idempotency_key="k", fingerprint="a")
-    assert (again.send_id, again.message_id, again.replayed) == (first.send_id, first.message_id, True)
-    assert refusal(scene, "ann@one.example", idempotency_key="k", fingerprint="b") == (409, None)
-    other = scene.send("ann@one.example", project=scene.other_project(), idempotency_key="k", fingerprint="b")
-    assert other.send_id != first.send_id, "keys belong to projects"
-    assert Send.objects.count() == 2
-
-
-def test_a_key_is_not_used_up_by_a_refusal(scene: Scene) -> None:
-    assert refusal(scene, idempotency_key="k", fingerprint="a")[0] == 422
-    assert not scene.send("ann@one.example", idempotency_key="k", fingerprint="b").replayed
-
-
-def test_concurrent_calls_with_one_key_make_one_send(open_scene: Scene) -> None:
-    """Lesson C12: both sent, and the loser got an error of the unique index."""
-    for number in range(5):
-        key = f"key {number}"
-        with in_threads(4) as run:
-            answers = run(lambda _, key=key: open_scene.send("ann@one.example", idempotency_key=key, fingerprint="a"))
-        assert len({answer.send_id for answer in answers}) == 1
-        assert sorted(answer.replayed for answer in answers) == [False, True, True, True]
-    assert Send.objects.count() == 5
-
-
-def test_a_call_that_waits_for_a_key_sends_itself_when_the_first_one_rolls_back(open_scene: Scene) -> None:
-    begun, waiting = threading.Event(), threading.Event()
-
-    def call(index: int) -> int | None:
-        if index == 0:
-            with transaction.atomic():
-                open_scene.send("ann@one.example", idempotency_key="k", fingerprint="a")
-                begun.set()
-                waiting.wait(0.3)
-                transaction.set_rollback(True)
-            return None
-        begun.wait(5)
-        answer = open_scene.send("ann@one.example", idempotency_key="k", fingerprint="a")
-        assert not answer.replayed
-        return answer.send_id
-
-    with in_threads(2) as run:
-        none, send_id = run(call)
-    assert none is None
-    assert [send.pk for send in Send.objects.all()] == [send_id]
 
 
 # --- Batches -------------------------------------------------------------------------------------------------------
@@ -296,34 +244,6 @@ def test_each_message_of_a_batch_has_its_own_outcome_in_order(scene: Scene) -> N
     addresses = [Recipient.objects.get(send_id=a.send_id).address for a in accepted]
     assert addresses == ["ann@one.example", "bob@one.example", "carol@one.example"]
     check_ledger()
-
-
-def test_a_key_repeated_within_a_batch_is_one_send(scene: Scene) -> None:
-    requests = [
-        scene.request("ann@one.example", idempotency_key=key, fingerprint=fingerprint)
-        for key, fingerprint in (("b", "1"), ("a", "1"), ("b", "1"), ("b", "2"))
-    ]
-    first, other, again, refused = accept_many(scene.project, requests, timezone.now())
-    assert isinstance(first, Accepted)
-    assert isinstance(again, Accepted)
-    assert isinstance(other, Accepted)
-    assert isinstance(refused, Refused)
-    assert (again.send_id, again.replayed, other.replayed, refused.status) == (first.send_id, True, False, 409)
-    assert Send.objects.count() == 2
-
-
-def test_batches_with_the_same_keys_in_another_order_do_not_deadlock(open_scene: Scene) -> None:
-    keys = [f"key {number}" for number in range(20)]
-
-    def call(index: int) -> list[Accepted | Refused]:
-        ordered = keys if index % 2 else keys[::-1]
-        requests = [open_scene.request("ann@one.example", idempotency_key=k, fingerprint="a") for k in ordered]
-        return accept_many(open_scene.project, requests, timezone.now())
-
-    with in_threads(3) as run:
-        answers = run(call)
-    assert all(isinstance(answer, Accepted) for batch in answers for answer in batch)
-    assert Send.objects.count() == 20
 
 
 def test_an_empty_batch_is_no_error(scene: Scene) -> None:
