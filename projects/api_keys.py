@@ -124,7 +124,7 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
     """
     token_hash = hash_token(token)
     check_guess(address, token_hash)
-    key = _BY_HASH.first(token_hash) or _by_former(token_hash, now)
+    key = _BY_HASH.first_of_request(token_hash) or _by_former(token_hash, now)
     if key is None:
         note_wrong(address, now)
         raise KeyRefused("Invalid API key.")

@@ -235,6 +235,7 @@ MIDDLEWARE = [
     "relay_project.web.proxies.TrustedProxies",
     "django.middleware.security.SecurityMiddleware",
     "relay_project.web.requests.RequestLog",
+    "relay_project.web.keyed.KeyedRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

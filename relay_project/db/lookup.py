@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection
 from django.db.models import Field, ForeignKey, Model
 
 Row = TypeVar("Row", bound=Model)
@@ -41,6 +41,20 @@ class Lookup(Generic[Row]):
             related = self._related.from_db(DEFAULT_DB_ALIAS, self._related_names, found[own:])
             setattr(row, self.follow, related)
         return row
+
+    def first_of_request(self, *values: Any) -> Row | None:
+        """`first`, as a web request's first statement: it is the look at the connection as well (CONN_HEALTH_CHECKS).
+
+        Django would ask `SELECT 1` before it. A connection that was lost since the request before is opened anew.
+        """
+        cast("Any", connection).health_check_done = True
+        try:
+            return self.first(*values)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or connection.is_usable():
+                raise
+            connection.close()
+            return self.first(*values)
 
     @cached_property
     def _sql(self) -> str:

@@ -1,11 +1,13 @@
 """db.lookup: one row by fixed SQL is what the ORM would have read."""
 
 import pytest
+from django.db import connection
 
 from projects.api_keys import create_key
 from projects.models import ApiKey, DkimKey, Project
 from relay_project.db import lookup
 from relay_project.db.lookup import Lookup, Remembered
+from tests.sending.scene import elsewhere
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +30,28 @@ def test_a_row_comes_with_what_it_follows_in_one_query(key, django_assert_num_qu
         assert getattr(found, field.attname) == getattr(read, field.attname)
     assert found == read
     assert found.project == read.project
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_requests_first_look_up_stands_for_the_look_at_the_connection(key, django_assert_num_queries):
+    """Lesson P7: no `SELECT 1` before it, and a connection that was lost meanwhile is no error of the request."""
+    connection.settings_dict["CONN_HEALTH_CHECKS"] = True
+    connection.close()
+    connection.ensure_connection()
+    connection.close_if_unusable_or_obsolete()  # what a request begins with
+    with django_assert_num_queries(1):
+        assert BY_HASH.first_of_request(key.key_hash) == key
+    with elsewhere() as other:
+        pid = connection.connection.info.backend_pid
+        assert other(lambda: _ended(pid))
+    connection.close_if_unusable_or_obsolete()
+    assert BY_HASH.first_of_request(key.key_hash) == key
+
+
+def _ended(pid: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        return cursor.fetchone()[0]
 
 
 def test_a_row_that_was_found_can_be_saved(key):
