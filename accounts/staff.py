@@ -40,7 +40,9 @@ def find_person(text: str) -> User:
     return people[0]
 
 
-def create_local(login: str, name: str = "", *, actor: User | None = None, actor_label: str = "") -> User:
+def create_local(
+    login: str, name: str = "", *, actor: User | None = None, actor_label: str = "", by: str = "login"
+) -> User:
     """A new person with a local login, which is an address, and no password; raises InvalidAddress, IntegrityError."""
     mailbox = parse_mailbox(login.strip())
     with transaction.atomic():
@@ -48,7 +50,7 @@ def create_local(login: str, name: str = "", *, actor: User | None = None, actor
         person = User(login=address, email=address, name=clean(name, 255).strip() or mailbox.local)
         person.set_unusable_password()
         person.save(force_insert=True)
-        audit.record("person.created", actor=actor, subject=person, detail={"by": "login"}, actor_label=actor_label)
+        audit.record("person.created", actor=actor, subject=person, detail={"by": by}, actor_label=actor_label)
     return person
 
 

@@ -117,6 +117,13 @@ def check_grant(scopes: Collection[str], caller: Caller | None) -> None:
         raise ApiError(403, f"You cannot give the scope '{missing[0]}', which you do not have yourself.")
 
 
+def label_of(caller: Caller | None) -> str:
+    """Who asks, in words; empty for our own code."""
+    if caller is None:
+        return ""
+    return str(caller.user) if caller.user else f"API key {caller.api_key.pk}" if caller.api_key else ""
+
+
 def record_by(caller: Caller | None, action: str, subject: Model, project: Project, **detail: Any) -> None:
     """Write an audit entry in the caller's transaction; what our own code does is no news."""
     if caller is None:
@@ -124,7 +131,7 @@ def record_by(caller: Caller | None, action: str, subject: Model, project: Proje
     audit.record(
         action,
         actor=caller.user,
-        actor_label=f"API key {caller.api_key.pk}" if caller.api_key else "",
+        actor_label=label_of(caller),
         subject=subject,
         project_id=project.pk,
         address=caller.address,

@@ -8,11 +8,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import User
 from projects import domain_status
 from projects.api_keys import KeyChange, update_key
-from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Membership, Project
+from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
+from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project
 from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
+
+__all__ = ["FormerSecretAdmin", "InvitationAdmin", "MembershipAdmin"]  # registered there
 
 PROJECT = Link("project", Project)
 STATUS_LABELS = {"active": "success", "pending": "info", "warning": "warning", "suspended": "danger"}
@@ -27,15 +29,6 @@ class ProjectAdmin(Facts):
     list_filter = ("send_type", "is_system")
     search_fields = ("name",)
     search_help_text = "Name"
-
-
-@admin.register(Membership)
-class MembershipAdmin(Facts):
-    """Who belongs to which project, with which scopes."""
-
-    list_display = ("id", PROJECT, Link("user", User, "email"), "scopes", "created_at")
-    search_fields = ("user__email", "user__name", "project__name")
-    search_help_text = "Person or project"
 
 
 @admin.register(ApiKey)

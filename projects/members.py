@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from projects.access import Caller, check_grant, record_by
-from projects.models import Membership, Project
+from projects.models import Invitation, Membership, Project
 from projects.scopes import SCOPES, sort_scopes
 from relay_project.web.errors import ApiError
 
@@ -81,6 +81,9 @@ def remove_member(membership: Membership, caller: Caller | None = None) -> None:
         _check_owner_stays(membership)
         left = caller is not None and caller.user == membership.user
         record_by(caller, "member.left" if left else "member.removed", membership.user, membership.project)
+        Invitation.objects.filter(
+            project=membership.project, invited_by=membership.user, accepted_at=None
+        ).delete()  # no way back in through a link that one has sent oneself
         membership.delete()
 
 
@@ -94,6 +97,7 @@ def remove_all_members(project: Project, caller: Caller | None = None) -> None:
         for membership in members_of(project):
             record_by(caller, "member.removed", membership.user, project)
             membership.delete()
+        Invitation.objects.filter(project=project, accepted_at=None).delete()
 
 
 def _lock(project: Project) -> None:

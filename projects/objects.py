@@ -7,7 +7,7 @@ from typing import Any
 from accounts.models import User
 from projects.dkim_keys import dkim_host, dkim_txt_value, published_keys
 from projects.keeping import content_days
-from projects.models import ApiKey, DkimKey, Domain, Membership, Project
+from projects.models import ApiKey, DkimKey, Domain, Invitation, Membership, Project
 from projects.roles import role_of
 
 
@@ -94,6 +94,21 @@ def user_object(user: User) -> dict[str, Any]:
         "username": user.login,
         "picture_url": user.picture_url or None,
         "oidc_sub": None,
+    }
+
+
+def invitation_object(invitation: Invitation, now: datetime) -> dict[str, Any]:
+    """An invitation, of ours; never its link."""
+    return {
+        "id": invitation.pk,
+        "created_at": timestamp(invitation.created_at),
+        "email": invitation.email,
+        "scopes": list(invitation.scopes),
+        "role": role_of(invitation.scopes),
+        "invited_by": invitation.invited_by_label,
+        "sent_at": timestamp(invitation.sent_at),
+        "expires_at": timestamp(invitation.expires_at),
+        "is_expired": invitation.expires_at <= now,
     }
 
 

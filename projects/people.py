@@ -3,9 +3,11 @@
 from django.db.models import Q, QuerySet
 
 from accounts.models import User
+from relay_project.db.rates import Rate
 
 MAX_FOUND = 100  # people an answer; whoever looks for one person types more of the name
 MAX_OFFSET = 10_000  # rows that PostgreSQL would read and throw away
+SEARCHES = Rate("people search", 60, 60)  # a person who types; a script that tries addresses is slowed down
 
 
 def search_people(searcher: User, text: str) -> QuerySet[User]:

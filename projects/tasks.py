@@ -3,6 +3,7 @@
 from django.utils import timezone
 
 from projects import dkim_rotation, domain_status
+from projects.invitations import sweep_invitations
 from projects.key_rotation import sweep_former
 from relay_project import jobs
 
@@ -22,8 +23,9 @@ def delete_abandoned_domains(timestamp: int) -> None:
 
 @jobs.every("29 * * * *", "projects.hourly")
 def hourly(timestamp: int) -> None:
-    """Once an hour: secrets of rotated keys that have run out."""
+    """Once an hour: secrets of rotated keys, and invitations, that have run out."""
     sweep_former(timezone.now())
+    sweep_invitations(timezone.now())
 
 
 @jobs.every("33 * * * *", "projects.retire_dkim_keys")

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
+from projects.api.invitations import AcceptInvitationView, InvitationsView, InvitationView, SendAgainView
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
 from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
 from projects.api.one_domain import DkimKeysView, DkimKeyView, DomainView, VerifyDkimKeyView
@@ -14,6 +15,10 @@ urlpatterns = [
     path("project", ProjectView.as_view()),
     path("project-users", ProjectUsersView.as_view()),
     path("project-users/<str:member_id>", ProjectUserView.as_view()),
+    path("invitations", InvitationsView.as_view()),
+    path("invitations/accept", AcceptInvitationView.as_view()),
+    path("invitations/<str:invitation_id>", InvitationView.as_view()),
+    path("invitations/<str:invitation_id>/resend", SendAgainView.as_view()),
     path("roles", RolesView.as_view()),
     path("memberships", MembershipsView.as_view()),
     path("memberships/<str:member_id>", MembershipView.as_view()),

@@ -94,9 +94,11 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Projects", "folder", "projects_project"),
             ("Members", "group", "projects_membership"),
+            ("Invitations", "mark_email_unread", "projects_invitation"),
             ("Domains", "language", "projects_domain"),
             ("DKIM keys", "signature", "projects_dkimkey"),
             ("API keys", "key", "projects_apikey"),
+            ("Rotated keys", "sync_lock", "projects_formersecret"),
             ("Webhooks", "webhook", "webhooks_webhook"),
             ("Webhook deliveries", "outbound", "webhooks_webhookdelivery"),
             ("Events", "history", "projects_event"),

@@ -193,6 +193,7 @@ OIDC_VERIFY_KID = read_switch(env, "OIDC_VERIFY_KID", default=True)
 OIDC_CALLBACK_CLASS = "accounts.oidc.CallbackView"
 OIDC_STORE_ID_TOKEN = True
 OIDC_REDIRECT_ALLOWED_HOSTS: list[str] = []
+INVITATION_DAYS = read_positive(env, "INVITATION_DAYS", default=7, maximum=90)
 LOCAL_SIGN_IN = read_switch(env, "LOCAL_SIGN_IN", default=not OIDC_ENABLED)
 
 AUTH_USER_MODEL = "accounts.User"

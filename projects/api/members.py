@@ -28,18 +28,16 @@ from projects.members import (
 )
 from projects.models import Membership
 from projects.objects import found_person_object, project_user_object, project_user_objects
-from projects.people import MAX_FOUND, MAX_OFFSET, search_people
+from projects.people import MAX_FOUND, MAX_OFFSET, SEARCHES, search_people
 from projects.roles import role_objects
 from projects.scopes import Scope, by_method
 from relay_project.db import rates
-from relay_project.db.rates import Rate
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError
 from relay_project.web.pagination import read_number, read_path_id, read_text, within
 from relay_project.web.schema import EMPTY_LIST, listed
 
 FOUND = 10  # people, when a search does not say how many
-SEARCHES = Rate("people search", 60, 60)  # a person who types; a script that tries addresses is slowed down
 
 
 class ProjectUsersView(Endpoint):

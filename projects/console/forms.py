@@ -2,6 +2,7 @@
 
 from django import forms
 
+from projects.roles import Role, scopes_of
 from projects.scopes import SCOPES, Scope
 from relay_project.web.errors import ApiError, Violations
 
@@ -20,14 +21,8 @@ SCOPE_HELP = {
     Scope.SUPPRESSIONS_WRITE: "Change suppressed addresses",
     Scope.ANALYTICS_READ: "See figures",
 }
-# Sets that a button ticks.
-PRESETS = (
-    ("Sending only", (Scope.SENDS_SEND,)),
-    ("Sending and reading", (Scope.SENDS_SEND, Scope.SENDS_READ, Scope.DOMAINS_READ)),
-    ("Reading only", tuple(scope for scope in SCOPES if scope.value.endswith(".read"))),
-    ("Everything", SCOPES),
-)
-PRESET_VALUES = [(name, " ".join(scopes)) for name, scopes in PRESETS]
+# Roles that a button ticks.
+PRESET_VALUES = [(role.capitalize(), " ".join(scopes_of(role))) for role in Role]
 
 
 def show_refusal(form: forms.Form, refusal: ApiError, fields: dict[str, str] | None = None) -> None:

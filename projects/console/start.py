@@ -13,6 +13,7 @@ from projects.access import Caller, memberships_of, projects_of
 from projects.console.page import LAST_PROJECT, person_of, render_outside
 from projects.members import create_project
 from projects.models import Project, SendType
+from projects.roles import role_of
 
 LISTED = 100  # projects on a page; the search finds the others
 
@@ -66,9 +67,12 @@ def new_project(request: HttpRequest) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Who one is here, how one signs in, and where one belongs."""
     user = person_of(request)
+    memberships = list(memberships_of(user).order_by("project__name")[:LISTED])
+    for membership in memberships:
+        membership.role = role_of(membership.scopes)  # type: ignore[attr-defined]
     context = {
         "identities": Identity.objects.filter(user=user).order_by("pk"),
-        "memberships": memberships_of(user).order_by("project__name")[:LISTED],
+        "memberships": memberships,
         "all_projects": Project.objects.count() if user.is_staff else None,
     }
     return render_outside(request, "console/account.html", context)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.console import domains, keys, settings, start
+from projects.console import domains, joining, keys, members, settings, start
 from relay_project.web.theme import choose_theme
 
 outside = [
@@ -10,6 +10,8 @@ outside = [
     path("new", start.new_project, name="console-new"),
     path("projects", start.projects, name="console-projects"),
     path("account", start.account, name="console-account"),
+    path("invitation/<str:token>", joining.InvitationPage.as_view(), name="invitation"),
+    path("memberships/<int:membership_id>/leave", joining.leave, name="console-leave"),
     path("theme", choose_theme, name="console-theme"),
 ]
 inside = [
@@ -27,6 +29,11 @@ inside = [
     path("/settings", settings.project_settings, name="console-settings"),
     path("/settings/name", settings.rename, name="console-rename"),
     path("/settings/content", settings.set_content_days, name="console-content-days"),
-    path("/settings/members", settings.new_member, name="console-new-member"),
-    path("/settings/members/<int:membership_id>/delete", settings.drop_member, name="console-drop-member"),
+    path("/members", members.members, name="console-members"),
+    path("/invitations/new", members.new_invitation, name="console-invite"),
+    path("/members/new", members.new_member, name="console-new-member"),
+    path("/members/<int:membership_id>", members.one_member, name="console-member"),
+    path("/members/<int:membership_id>/delete", members.drop_member, name="console-drop-member"),
+    path("/invitations/<int:invitation_id>/resend", members.resend, name="console-resend-invitation"),
+    path("/invitations/<int:invitation_id>/delete", members.take_back, name="console-withdraw-invitation"),
 ]

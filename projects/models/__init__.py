@@ -4,6 +4,7 @@ from projects.models.api_key import ApiKey
 from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain, DomainStatus
 from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
+from projects.models.invitation import Invitation
 from projects.models.project import Membership, Project, SendType
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "EventOutbox",
     "FeedPosition",
     "FormerSecret",
+    "Invitation",
     "Membership",
     "Project",
     "SendType",

@@ -21,7 +21,18 @@ from ips.models import (
     SourceIp,
     TlsOverride,
 )
-from projects.models import ApiKey, DkimKey, Domain, Event, EventOutbox, FeedPosition, Membership, Project
+from projects.models import (
+    ApiKey,
+    DkimKey,
+    Domain,
+    Event,
+    EventOutbox,
+    FeedPosition,
+    FormerSecret,
+    Invitation,
+    Membership,
+    Project,
+)
 from queues.models import Pause, Queue
 from relay_project.db.ids import uuid_of
 from relay_project.models import RetentionRun
@@ -107,7 +118,15 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         Identity.objects.create(user=bob, issuer="https://id.example", subject="bob-1"),
         SignInLink.objects.create(user=bob, token_hash=SECRET, expires_at=now),
         Membership.objects.create(project=project, user=bob, scopes=["sends.read"]),
-        ApiKey.objects.create(project=project, name="web shop", key_hash=SECRET, scopes=["sends.read"]),
+        (key := ApiKey.objects.create(project=project, name="web shop", key_hash=SECRET, scopes=["sends.read"])),
+        FormerSecret.objects.create(key=key, key_hash=SECRET, valid_until=now),
+        Invitation.objects.create(
+            project=project,
+            email="carol@example.com",
+            token_hash=SECRET,
+            scopes=["sends.read"],
+            expires_at=now + timedelta(days=1),
+        ),
         DkimKey.objects.create(domain=domain, selector="s1", private_key=SECRET, public_key="PEM"),
         Event.objects.create(
             project_id=project.pk, kind="recipient.deferred", subject_kind="recipient", subject_id=recipient.pk, payload={}

@@ -68,6 +68,7 @@ class House:
             domain=f"/console/{rows.shop.pk}/domains/{rows.domain.pk}",
             pending=f"/console/{rows.shop.pk}/domains/{rows.pending.pk}",
             webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
+            member=f"/console/{rows.shop.pk}/members/{rows.member.pk}",
             mail=f"/console/{rows.shop.pk}/sandbox/{rows.message.pk}",
         )
 

@@ -1,5 +1,7 @@
 """The pages that every browser test walks through; `{shop}` and the like are filled in by the house."""
 
+from tests.browser.seed import INVITATION_TOKEN
+
 PAGES = (
     "{shop}",
     "{empty}",
@@ -25,9 +27,13 @@ PAGES = (
     "{shop}/sandbox",
     "{empty}/sandbox",
     "{mail}",
+    "{shop}/members",
+    "{shop}/invitations/new",
+    "{shop}/members/new",
+    "{member}",
     "{shop}/settings",
     "/console/new",
     "/console/projects",
     "/console/account",
 )
-PLAIN_PAGES = ("/sign-in", "/account/password")
+PLAIN_PAGES = ("/sign-in", "/account/password", f"/console/invitation/{INVITATION_TOKEN}")

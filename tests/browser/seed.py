@@ -1,5 +1,6 @@
 """A project with a past, written straight into the tables: what the console's pages are looked at with."""
 
+import hashlib
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,8 @@ from projects.api_keys import create_key
 from projects.domains import create_domain
 from projects.events import EventKind
 from projects.members import create_project
-from projects.models import Domain, DomainStatus, Membership, Project
+from projects.models import Domain, DomainStatus, Invitation, Membership, Project
+from projects.roles import Role, scopes_of
 from projects.scopes import SCOPES, Scope
 from projects.setup import ensure_instance
 from queues.models import Queue
@@ -39,6 +41,7 @@ from sending.models import (
 from webhooks.models import Webhook
 from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
 
+INVITATION_TOKEN = "an-invitation-of-the-seed"
 PASSWORD = "correct horse battery staple"
 SUBJECTS = (
     ("Your receipt for order {n}", "receipts@shop.example"),
@@ -84,6 +87,7 @@ class Seeded:
     given_up: Send
     message: SandboxMessage
     webhook: Webhook
+    member: Membership
 
 
 def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
@@ -97,7 +101,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     source = _source_ip(transactional)
     shop = create_project(alice, "Paper & Pencil shop", "transactional").project
     empty = create_project(alice, "Monthly letter", "distributional").project
-    Membership.objects.create(
+    member = Membership.objects.create(
         project=shop, user=bob, scopes=[Scope.PROJECT_READ, Scope.SENDS_READ, Scope.DOMAINS_READ, Scope.ANALYTICS_READ]
     )
     domain, pending = _domains(shop, now)
@@ -109,13 +113,23 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     webhook = create_webhook(shop, "https://shop.example/relay/events", list(EventKind), "Order status")[0]
     other = create_webhook(shop, "https://metrics.shop.example:8443/in?source=relay", ["send.recipient.bounced"])[0]
     update_webhook(other, WebhookChange(is_enabled=False))
+    Invitation.objects.create(
+        project=shop,
+        email="dora@shop.example",
+        scopes=scopes_of(Role.SUPPORT),
+        token_hash=hashlib.sha256(INVITATION_TOKEN.encode()).hexdigest(),
+        invited_by=alice,
+        invited_by_label=str(alice),
+        sent_at=now - timedelta(hours=3),
+        expires_at=now + timedelta(days=6),
+    )
     maker = Maker(shop, domain, transactional, source, now)
     for number in range(sends):
         maker.plain_send(number, random_numbers, days)
     send = maker.telling_send()
     given_up = maker.given_up_send()
     message = maker.sandbox_mail()
-    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook)
+    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, member)
 
 
 def _make_past_partitions(now: datetime, past: int) -> None:

@@ -186,7 +186,8 @@ def test_staff_may_look_into_every_project(visitors: Visitors, house: House) -> 
     assert visitor.visit("{send}") == 200
     assert visitor.visit("{shop}/keys") == 403
     assert visitor.visit("{shop}/settings") == 200
-    expect(visitor.page.get_by_text("Add a member")).to_have_count(0)
+    assert visitor.visit("{shop}/members") == 200
+    expect(visitor.page.get_by_text("Invite")).to_have_count(0)
 
 
 def test_a_project_is_founded(visitors: Visitors, house: House) -> None:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from projects.console.urls import inside
-from projects.models import ApiKey, Domain, Membership
+from projects.models import ApiKey, Domain, Invitation, Membership
 from sending.console.urls import urlpatterns
 from sending.models import Attempt
 from tests.browser.seed import Seeded, seed
@@ -45,6 +45,7 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "domain_id": rows.domain.pk,
         "key_id": ApiKey.objects.filter(project=rows.shop).earliest("pk").pk,
         "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
+        "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
     }
     for pattern in (*inside, *urlpatterns, *about_webhooks):
@@ -66,7 +67,11 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
     before = Domain.objects.count(), ApiKey.objects.filter(is_enabled=True).count(), Membership.objects.count()
     for path in pages(rows, rows.empty.pk):
         names_an_object = any(
-            str(part) in path for part in (rows.send.uuid, "sandbox/", "domains/", "keys/", "webhooks/", "members/")
+            str(part) in path
+            for part in (
+                rows.send.uuid,
+                *("sandbox/", "domains/", "keys/", "webhooks/", "members/", "invitations/"),
+            )
         )
         if names_an_object and not path.endswith("/new"):
             assert visit("alice", path, method).status_code in (404, 405), path
