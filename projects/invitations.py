@@ -35,6 +35,8 @@ MAX_SHOWN = 60  # characters of a name in the mail: room for names, hardly any f
 MAILS_PER_PROJECT = Rate("invitation project", 50, 3600)
 MAILS_PER_ADDRESS = Rate("invitation address", 5, 86_400)
 
+FULL = f"At most {MOST_OPEN} invitations of a project may be open."
+INVITED = "This address is invited already. Send the invitation again instead."
 TOO_MANY = "Too many invitations. Please try again later."
 NOT_SENT = "The invitation is kept, but its mail could not be sent. Please send it again later."
 
@@ -66,7 +68,7 @@ def invite(
         with transaction.atomic():
             Project.objects.select_for_update(no_key=True).get(pk=project.pk)
             if open_invitations(project).count() >= MOST_OPEN:
-                raise ApiError(400, f"At most {MOST_OPEN} invitations of a project may be open.")
+                raise ApiError(400, FULL)
             invitation = Invitation.objects.create(
                 project=project,
                 email=address,
@@ -79,7 +81,7 @@ def invite(
             )
             record_by(caller, "invitation.created", invitation, project, email=address, scopes=invitation.scopes)
     except IntegrityError:
-        raise ApiError(400, "This address is invited already. Send the invitation again instead.") from None
+        raise ApiError(400, INVITED) from None
     return _send(invitation, token, now)
 
 

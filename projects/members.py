@@ -16,6 +16,7 @@ from projects.scopes import SCOPES, sort_scopes
 from relay_project.web.errors import ApiError
 
 IDENTITIES = "user__identities"  # what a ProjectUser's oidc_sub is read from
+ALREADY = "User is already added to the project"
 LAST_OWNER = "This is the project's last owner. Make somebody else an owner first."
 
 
@@ -56,7 +57,7 @@ def add_member(project: Project, user_id: int, scopes: Sequence[str], caller: Ca
             membership = Membership.objects.create(project=project, user=user, scopes=sort_scopes(scopes))
             record_by(caller, "member.added", user, project, scopes=membership.scopes)
     except IntegrityError:
-        raise ApiError(400, "User is already added to the project") from None
+        raise ApiError(400, ALREADY) from None
     return membership
 
 

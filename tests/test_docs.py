@@ -58,7 +58,6 @@ NOT_DESCRIBED_YET = {
     "GET /api/console/webhooks/deliveries",
     "GET /api/console/webhooks/{id}",
     "PATCH /api/console/webhooks/{id}",
-    "POST /api/console/api-keys/{id}/rotate",
     "POST /api/console/domains/{id}/dkim-keys",
     "POST /api/console/domains/{id}/dkim-keys/{key}/verify",
     "POST /api/console/webhooks",

@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.api.grants import read_grant
+from projects.api.people_schemas import ROTATED_KEY, ROTATION
 from projects.api.schemas import API_KEY, API_KEY_CHANGE, CANNOT_GIVE, EXAMPLE_API_KEY, LAST_MOMENT, NEW_API_KEY
 from projects.api_keys import IP_NEEDED, TOO_MANY, KeyChange, create_key, delete_key, update_key
 from projects.endpoint import Endpoint
@@ -100,8 +101,19 @@ class ApiKeyView(Endpoint):
 class RotateKeyView(Endpoint):
     """`/api-keys/{id}/rotate`."""
 
+    section = "API keys"
     required_scope = by_method(POST=Scope.API_KEYS_WRITE)
 
+    @describe(
+        "rotateApiKey",
+        "Give a key a new secret",
+        "Needs all scopes of the key. The only answer that shows the new secret; the old one works on for the overlap.",
+        body=ROTATION,
+        example={"overlap_hours": 24},
+        answer=ROTATED_KEY,
+        sample={**EXAMPLE_API_KEY, "former_key_until": 1795401470},
+        refusals={403: (CANNOT_GIVE,)},
+    )
     def post(self, request: Request, key_id: str) -> Response:
         """A new secret; the only answer with it."""
         key = self.entity(ApiKey.objects.all(), key_id)

@@ -18,6 +18,7 @@ from projects.api.schemas import (
 )
 from projects.endpoint import Endpoint, person_of
 from projects.members import (
+    ALREADY,
     IDENTITIES,
     LAST_OWNER,
     add_member,
@@ -58,7 +59,7 @@ class ProjectUsersView(Endpoint):
         example={"user_id": 7, "scopes": ["project.read", "sends.read"]},
         answer=PROJECT_USER,
         refusals={
-            400: ("User is already added to the project",),
+            400: (ALREADY,),
             403: (CANNOT_GIVE,),
             404: ("User with id 7 not found.",),
         },

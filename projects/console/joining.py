@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.password_validation import validate_password
 from django.db import IntegrityError, transaction
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -60,7 +60,7 @@ class InvitationPage(View):
 
     http_method_names = ("get", "head", "post")
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Find the invitation first; whatever is wrong with a link, the page is the same."""
         self.now = datetime.now(UTC)
         self.token: str = kwargs["token"]
@@ -68,7 +68,7 @@ class InvitationPage(View):
             self.invitation = find_open(self.token, self.now)
         except NotOpen:
             return self._gone()
-        response: HttpResponse = super().dispatch(request, *args, **kwargs)
+        response = super().dispatch(request, *args, **kwargs)
         # The address is the secret: nobody is told more than the origin (not "no-referrer", see accounts.console).
         response["Referrer-Policy"] = "strict-origin"
         return response
