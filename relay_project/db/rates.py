@@ -1,10 +1,14 @@
-"""Exact rate limits over all web processes: one autocommitted upsert on an unlogged table.
+"""Exact rate limits over all web processes: one autocommitted statement on an unlogged table.
 
-Never called inside the transaction whose work it limits: the row would stay locked until that commits.
+Never called inside the transaction whose work it limits: the row would stay locked until that commits. `use` has one
+window that begins with the first use (sign-in); `spend` has several at once, those of the clock (the API).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
 
 from django.db import connection
 
@@ -50,7 +54,82 @@ def forget(rate: Rate, key: str) -> None:
 
 
 def sweep(now: datetime) -> int:
-    """Drop windows that nobody used for a day; returns how many."""
+    """Drop windows that nobody used for a day, and meters that stood still for two; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM rate_window WHERE window_start < %s", [now - timedelta(days=1)])
-        return int(cursor.rowcount)
+        windows = int(cursor.rowcount)
+        cursor.execute("DELETE FROM rate_meter WHERE second < %s", [int((now - timedelta(days=2)).timestamp())])
+        return windows + int(cursor.rowcount)
+
+
+# --- Several windows at once -----------------------------------------------------------------------------------------
+
+
+class Window(StrEnum):
+    """A span of the clock, UTC."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+SECONDS = MappingProxyType({Window.SECOND: 1, Window.MINUTE: 60, Window.HOUR: 3600, Window.DAY: 86_400})
+
+Caps = Mapping[Window, int | None]  # how much fits into a window; None, or not named: as much as you like
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a subject has used in each window, after a call that was let through or (`refused`) was not.
+
+    `at` is the second of the database's clock, which all web processes share.
+    """
+
+    refused: Window | None
+    at: int
+    used: Mapping[Window, int]
+    caps: Caps
+
+    def remaining(self, window: Window) -> int:
+        """How much still fits; only for a window that has a cap."""
+        return max(0, (self.caps.get(window) or 0) - self.used[window])
+
+    def reset_seconds(self, window: Window) -> int:
+        """In how many seconds something fits again: the end of the window, or of those that a batch overdrew."""
+        if window is Window.SECOND:
+            return max(1, self.used[window] // max(1, self.caps.get(window) or 1))
+        return SECONDS[window] - self.at % SECONDS[window]
+
+
+def spend(subject: str, cost: int, caps: Caps, now: datetime | None = None) -> Spent:
+    """Use `cost` of all windows of a subject, or of none when one has no room; 0 only looks whether there is any.
+
+    A cap of a second is a pace: one call may go beyond it, and the seconds after it pay. The others are never exceeded.
+    `now` stands in for the database's clock in tests.
+    """
+    moment = None if now is None else now.timestamp()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM meter_use(%s, %s, %s, %s, %s, %s, %s)",
+            [subject, cost, *(caps.get(window) for window in Window), moment],
+        )
+        refused, at, *used = cursor.fetchone()
+    return Spent(None if refused is None else Window(refused), at, dict(zip(Window, used, strict=True)), caps)
+
+
+def read_meter(subject: str, caps: Caps, now: datetime) -> Spent:
+    """What a subject has used in the windows of this moment; counts nothing and waits for nobody."""
+    at = int(now.timestamp())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT second, in_second, minute, in_minute, hour, in_hour, day, in_day FROM rate_meter
+                WHERE subject = %s""",
+            [subject],
+        )
+        row = cursor.fetchone() or (0,) * 8
+    used = {
+        window: count if number == at // SECONDS[window] else 0
+        for window, number, count in zip(Window, row[::2], row[1::2], strict=True)
+    }
+    return Spent(None, at, used, caps)
