@@ -2,17 +2,20 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from accounts import audit
-from projects import domain_status
+from projects import domain_status, limits
+from projects.access import Caller
 from projects.api_keys import KeyChange, update_key
 from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
 from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project
-from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
+from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed
 
 __all__ = ["FormerSecretAdmin", "InvitationAdmin", "MembershipAdmin"]  # registered there
 
@@ -20,9 +23,56 @@ PROJECT = Link("project", Project)
 STATUS_LABELS = {"active": "success", "pending": "info", "warning": "warning", "suspended": "danger"}
 
 
+class LimitsForm(Confirmation):
+    """A project's own numbers; what is left empty is the instance's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in limits.NAMES:
+            least, most = limits.bounds_of(name)
+            default = limits.default_of(name)
+            self.fields[name] = forms.IntegerField(
+                required=False,
+                min_value=least,
+                max_value=most,
+                widget=UnfoldAdminIntegerFieldWidget(),
+                help_text=f"{LIMIT_HELP[name]} Empty: {f'{default:,}' if default else 'no limit'}.",
+            )
+
+
+LIMIT_HELP = {
+    "requests_per_minute": "Requests of the API by one key, but for sending.",
+    "session_requests_per_minute": "Requests of the API by one person.",
+    "sends_per_second": "Messages by all API keys together.",
+    "sends_per_hour": "Messages in an hour of the clock; 0: no limit.",
+    "sends_per_day": "Messages in a day (UTC); 0: no limit.",
+    "recipients_per_send": "To, Cc and Bcc of one message together.",
+    "message_bytes": "Octets of one composed message.",
+}
+
+
+def by_staff(request: HttpRequest) -> Caller:
+    """Staff as the caller of a rule: outside of the project, so without its scopes."""
+    return Caller(frozenset(), user=audit.actor_of(request), address=audit.address_of(request) or "")
+
+
 @admin.register(Project)
 class ProjectAdmin(Facts):
     """Tenants."""
+
+    actions_detail = ("set_limits",)
+
+    @confirmed(
+        "Set limits",
+        question="What may “{}” do? It holds from the next request on. Continue?",
+        icon="speed",
+        form=LimitsForm,
+        initial=lambda project: {name: getattr(project, name) for name in limits.NAMES},
+    )
+    def set_limits(self, request: HttpRequest, project: Project, data: dict[str, Any]) -> str:
+        """Give a project numbers of its own, or the instance's again."""
+        limits.set_limits(project, data, by_staff(request))
+        return f"The limits of {project} are set."
 
     list_display = ("id", "name", "send_type", "is_system", "created_at")
     list_display_links = ("id", "name")

@@ -11,6 +11,7 @@ from accounts.models import User
 from projects.access import Caller, ForeignEntity, NoSuchEntity, entity
 from projects.models import Project
 from projects.scopes import Scope, by_method
+from projects.throttle import use_request
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import Fields
 from relay_project.web.json import accept_chunked
@@ -34,8 +35,9 @@ class Endpoint(APIView):
     is_streaming = False  # it reads the body itself, as it comes
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authentication and scope first, then the header that only some endpoints know, then the body."""
+        """Authentication and scope, the rate, the header that only some endpoints know, then the body."""
         super().initial(request, *args, **kwargs)
+        use_request(request._request, self.caller)
         if not self.is_idempotent and request.headers.get("X-Idempotency-Key", "").strip():
             raise ApiError(400, NOT_IDEMPOTENT)
         if not self.is_streaming:

@@ -116,8 +116,16 @@ WARMUP_PLAN = read_plan(  # messages a day of a source IP in warm-up; after the 
 SITE_SHARE = read_positive(env, "SITE_SHARE", default=40, maximum=49)  # per cent of the allowance slow sites may hold
 LEASE_GRACE_SECONDS = read_positive(env, "LEASE_GRACE_SECONDS", default=30)  # lease = deadline + this
 
+# --- Limits of a project, where staff have not set its own (projects.limits) -----------------------------------------
+
+SESSION_REQUESTS_PER_MINUTE = read_positive(env, "SESSION_REQUESTS_PER_MINUTE", default=60, maximum=1_000_000)
+REQUESTS_PER_MINUTE = read_positive(env, "REQUESTS_PER_MINUTE", default=100, maximum=1_000_000)  # of an API key
+SENDS_PER_SECOND = read_positive(env, "SENDS_PER_SECOND", default=10, maximum=1_000_000)
+SENDS_PER_HOUR = read_positive(env, "SENDS_PER_HOUR", default=0, minimum=0, maximum=10**9)  # 0: no limit
+SENDS_PER_DAY = read_positive(env, "SENDS_PER_DAY", default=0, minimum=0, maximum=10**9)
 MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
 MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 1024)
+
 # An API request's body. A mail of MAX_MESSAGE_BYTES fits: base64 adds a third, JSON's escapes more.
 MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
@@ -236,6 +244,7 @@ MIDDLEWARE = [
     "relay_project.web.proxies.TrustedProxies",
     "django.middleware.security.SecurityMiddleware",
     "relay_project.web.requests.RequestLog",
+    "relay_project.web.rate_headers.RateHeaders",
     "relay_project.web.keyed.KeyedRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -68,6 +68,34 @@ PROJECT_USER = answer(
         "project": PROJECT,
     },
 )
+_USE = answer("Use", {"used": integer(least=0), "reset_seconds": integer("Until that begins anew.", 1)})
+PROJECT_LIMITS = answer(
+    "ProjectLimits",
+    {
+        "limits": answer(
+            "Limits",
+            {
+                "requests_per_minute": integer("Of one API key, but for sending.", 1),
+                "session_requests_per_minute": integer("Of one person.", 1),
+                "sends_per_second": integer("By all API keys together.", 1),
+                "sends_per_hour": nullable(integer("Null: no limit.", 1)),
+                "sends_per_day": nullable(integer("Null: no limit.", 1)),
+                "recipients_per_send": integer("To, Cc and Bcc together.", 1),
+                "message_bytes": integer("Of a composed message, before signing.", 1),
+            },
+        ),
+        "use": answer(
+            "LimitsUse",
+            {
+                "requests_per_minute": _USE,
+                "session_requests_per_minute": _USE,
+                "sends_per_hour": _USE,
+                "sends_per_day": _USE,
+            },
+            sometimes=("requests_per_minute", "session_requests_per_minute"),
+        ),
+    },
+)
 PROJECT_CHANGE = body(
     "ProjectChange",
     {

@@ -4,8 +4,10 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from projects.console.limits import limit_lines
 from projects.console.page import Place, project_page, render_place
 from projects.keeping import LEAST_DAYS, content_days, keep_content, most_days
 from projects.members import rename_project
@@ -51,6 +53,7 @@ def _page(
         "content_form": content_form,
         "content_days": content_days(place.project),
         "most_days": most_days(),
+        "limit_lines": limit_lines(place.project, timezone.now()),
     }
     status = 400 if name_form.errors or content_form.errors else 200
     return render_place(request, place, "console/settings.html", context, section="settings", status=status)

@@ -21,6 +21,14 @@ class Project(models.Model):
     content_days = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="Bodies are kept for this many days; null: as long as the instance keeps them."
     )
+    # Limits of its own, set by staff; null: the instance's (projects.limits).
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Of one API key.")
+    session_requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Of one person.")
+    sends_per_second = models.PositiveIntegerField(null=True, blank=True)
+    sends_per_hour = models.PositiveIntegerField(null=True, blank=True, help_text="0: no limit.")
+    sends_per_day = models.PositiveIntegerField(null=True, blank=True, help_text="0: no limit.")
+    recipients_per_send = models.PositiveIntegerField(null=True, blank=True)
+    message_bytes = models.PositiveIntegerField(null=True, blank=True)
     is_system = models.BooleanField(default=False, help_text="Owns the instance domain and sends Relay's own notices.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from projects.api_keys import create_key
+from projects.limits import bounds_of, set_limits
 from projects.models import Project
 from projects.scopes import Scope
 from relay_project.bench.facts import facts, percentiles
@@ -53,6 +54,7 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
 
 
 def _key(project: Project) -> str:
+    set_limits(project, {"sends_per_second": bounds_of("sends_per_second")[1]})
     _, token = create_key(project, "Benchmark", [Scope.SENDS_SEND], ALLOWED)
     return token
 

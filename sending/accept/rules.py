@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.conf import settings
-
+from projects.limits import in_units
 from projects.models import Domain, DomainStatus, Project, SendType
 from projects.models.domain import MAY_SEND
 from relay_project.db.lookup import Remembered
@@ -13,7 +12,6 @@ from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import Refused, RequestedRecipient, SendRequest
 from sending.models import Priority
 
-MEBIBYTE = 1024 * 1024
 MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 5322 §2.1.1 has it for a line
 MAX_AHEAD = timedelta(
     days=30
@@ -36,14 +34,13 @@ def check_sender(project: Project, request: SendRequest, known: dict[str, Domain
     return domain
 
 
-def check_recipients(request: SendRequest) -> list[RequestedRecipient]:
-    """The recipients with normalised addresses, each address once (the first mention wins, lesson C15)."""
+def check_recipients(request: SendRequest, most: int) -> list[RequestedRecipient]:
+    """The recipients, at most so many, with normalised addresses, each once (the first mention wins, lesson C15)."""
     if not request.recipients:
         raise Refused("This value should not be blank.", status=422, field="to")
-    if len(request.recipients) > settings.MAX_RECIPIENTS:
+    if len(request.recipients) > most:
         raise Refused(
-            f"Total number of recipients (To, Cc, Bcc) exceeds the maximum allowed limit of {settings.MAX_RECIPIENTS}.",
-            field="to",
+            f"Total number of recipients (To, Cc, Bcc) exceeds the maximum allowed limit of {most}.", field="to"
         )
     seen: dict[str, RequestedRecipient] = {}
     for recipient in request.recipients:
@@ -64,11 +61,10 @@ def check_list_unsubscribe(request: SendRequest, recipients: Sequence[RequestedR
         raise Refused(message, status=422, field="list_unsubscribe")
 
 
-def check_size(size: int) -> int:
-    """The composed length, within the limit."""
-    if size > settings.MAX_MESSAGE_BYTES:
-        limit = settings.MAX_MESSAGE_BYTES // MEBIBYTE
-        raise Refused(f"Email size exceeds the maximum allowed size of {limit}MB.")
+def check_size(size: int, most: int) -> int:
+    """The composed length, within the limit (octets)."""
+    if size > most:
+        raise Refused(f"Email size exceeds the maximum allowed size of {in_units(most)}.")
     return size
 
 

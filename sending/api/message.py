@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-
+from projects.limits import MOST_RECIPIENTS
 from relay_project.mail.address import InvalidAddress, parse_mailbox
 from relay_project.mail.headers import FORBIDDEN_HEADERS, HeaderInjection, check_header_name, check_header_value
 from relay_project.mail.mime import Attachment, NamedAddress
@@ -64,12 +63,15 @@ class Body:
 
 
 def read_message(
-    data: Mapping[str, Any], idempotency_key: str | None = None, fingerprint: str = ""
+    data: Mapping[str, Any],
+    idempotency_key: str | None = None,
+    fingerprint: str = "",
+    most_recipients: int = MOST_RECIPIENTS,
 ) -> SubmittedMessage:
     """Check a body's shape; raises Violations with all that is wrong."""
     body = Body(data)
     from_ = _read_from(body)
-    recipients = [entry for kind in RecipientType for entry in _read_recipients(body, kind)]
+    recipients = [entry for kind in RecipientType for entry in _read_recipients(body, kind, most_recipients)]
     subject = _read_line(body, "subject", data.get("subject"), MAX_SUBJECT)
     html, text = (_read_text(body, name) for name in ("body_html", "body_text"))
     headers = _read_headers(body)
@@ -110,7 +112,7 @@ def _read_from(body: Body) -> NamedAddress | None:
     return _read_address(body, "from", value)
 
 
-def _read_recipients(body: Body, kind: RecipientType) -> list[RequestedRecipient]:
+def _read_recipients(body: Body, kind: RecipientType, most: int) -> list[RequestedRecipient]:
     """One address or a list. Of a list that is too long only as much as shows it: accept() refuses the number."""
     name, value = kind.value, body.data.get(kind.value)
     if value is None or value in ("", [], {}):
@@ -118,7 +120,7 @@ def _read_recipients(body: Body, kind: RecipientType) -> list[RequestedRecipient
             body.note(name, BLANK)
         return []
     entries = value if isinstance(value, list) else [value]
-    found = [_read_address(body, name, entry) for entry in entries[: settings.MAX_RECIPIENTS + 1]]
+    found = [_read_address(body, name, entry) for entry in entries[: most + 1]]
     return [RequestedRecipient(kind, entry.address, entry.name or "") for entry in found if entry is not None]
 
 

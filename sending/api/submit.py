@@ -1,4 +1,4 @@
-"""`POST /sends`: authentication, scope and idempotency header, then the body, then accept().
+"""`POST /sends`: authentication, scope, rate and idempotency header, then the body, then accept().
 
 A plain view instead of DRF's, which costs more than accepting the mail does; the same authentication, limits and errors.
 """
@@ -11,9 +11,11 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 
 from projects.authentication import caller_of
+from projects.limits import limits_of
 from projects.models import Project
 from projects.permissions import check_scope
 from projects.scopes import Scope
+from projects.throttle import use_sends
 from relay_project.web.body import check_length, read_object
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError, answer_error, violation
@@ -63,9 +65,11 @@ def _submit(request: HttpRequest, now: datetime) -> Accepted:
     caller = caller_of(request)
     check_scope(caller, Scope.SENDS_SEND)
     assert caller.project is not None  # at project level there is always one
+    use_sends(request, caller)
     key = read_idempotency_key(request)
     raw, body = read_object(request)
-    message = read_message(body, key, hashlib.sha256(raw).hexdigest() if key else "")
+    fingerprint = hashlib.sha256(raw).hexdigest() if key else ""
+    message = read_message(body, key, fingerprint, limits_of(caller.project).recipients_per_send)
     try:
         return _accept(caller.project, message, now)
     except Refused as refused:

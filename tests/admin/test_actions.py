@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from ips.models import SourceIp, TlsOverride
-from projects.models import ApiKey, Domain
+from projects.models import ApiKey, Domain, Project
 from queues.models import Queue
 
 World = dict[type[Model], Model]
@@ -99,6 +99,20 @@ def test_an_api_key_is_disabled(staff_client: Client, world: World) -> None:
     assert not key.is_enabled
     entry = last_entry()
     assert (entry.action, entry.project_id) == ("api_key.disabled", key.project_id)
+
+
+def test_a_project_gets_limits_of_its_own(staff_client: Client, sam: User, world: World) -> None:
+    project: Any = world[Project]
+    asked = staff_client.get(url_of(project, "set_limits")).content.decode()
+    assert "To, Cc and Bcc of one message together. Empty: 20." in asked
+    said = carry_out(staff_client, project, "set_limits", sends_per_day="5000", recipients_per_send="50")
+    assert said == "The limits of Shop are set."
+    project.refresh_from_db()
+    assert (project.sends_per_day, project.recipients_per_send, project.sends_per_second) == (5000, 50, None)
+    entry = last_entry()
+    assert (entry.action, entry.actor_label, entry.project_id) == ("project.limits_set", str(sam), project.pk)
+    refused = staff_client.post(url_of(project, "set_limits"), {"recipients_per_send": "1001"}).content.decode()
+    assert "Ensure this value is less than or equal to 1000." in refused
 
 
 def test_a_domain_is_suspended_and_reinstated(staff_client: Client, world: World) -> None:

@@ -192,7 +192,7 @@ def test_domains_are_listed_newest_first_by_page_and_part(api, project, foreign,
     assert listed("?limit=1&offset=1") == ["b.test"]
     assert listed("?search=EXAMPLE") == ["c.example.test"]
     assert listed("?search=%25") == []
-    with django_assert_max_num_queries(4):  # key, its access, domains, their keys
+    with django_assert_max_num_queries(5):  # key, its access, the rate, domains, their keys
         listed()
 
 

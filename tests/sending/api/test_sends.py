@@ -303,15 +303,15 @@ def test_a_list_shows_neither_attempts_nor_feedback(api):
 def test_a_page_costs_the_same_however_long_it_is(api, django_assert_num_queries):
     for _ in range(3):
         api.send(to=["a@example.test", "b@example.test"])
-    with django_assert_num_queries(4):  # the key, the sends, their recipients, what waits
+    with django_assert_num_queries(5):  # the key, the rate, the sends, their recipients, what waits
         assert len(ids(api.get("/sends"))) == 3
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         assert len(ids(api.get("/sends?status=queued&to_search=b@&subject_search=hell&from_search=shop"))) == 3
     send_id = api.send()
-    with django_assert_num_queries(8):  # …, its domain, what is before it, its source IPs, no attempts
+    with django_assert_num_queries(9):  # …, its domain, what is before it, its source IPs, no attempts
         api.get(f"/sends/{send_id}")
     Waiting.objects.all().delete()
-    with django_assert_num_queries(5):  # the key, the send, its recipients, nothing waits, no attempts
+    with django_assert_num_queries(6):  # the key, the rate, the send, its recipients, nothing waits, no attempts
         api.get(f"/sends/{send_id}")
 
 
