@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     DOMAIN_DELETED = "domain.deleted"
     DOMAIN_STATUS_CHANGED = "domain.status.changed"
     DOMAIN_DKIM_KEY_CHANGED = "domain.dkim_key.changed"
+    DOMAIN_RETURN_PATH_CHANGED = "domain.return_path.changed"
     SUPPRESSION_CREATED = "suppression.created"
     SUPPRESSION_DELETED = "suppression.deleted"
     SUPPRESSION_IMPORTED = "suppression.imported"

@@ -44,7 +44,7 @@ def api_key_object(key: ApiKey, token: str | None = None) -> dict[str, Any]:
 
 
 def domain_object(domain: Domain, key: DkimKey) -> dict[str, Any]:
-    """Domain, with the record of its current key."""
+    """Domain, with the record of its current key; `return_path` is ours."""
     return {
         "id": domain.pk,
         "created_at": timestamp(domain.created_at),
@@ -57,6 +57,18 @@ def domain_object(domain: Domain, key: DkimKey) -> dict[str, Any]:
         "dkim_txt_value": dkim_txt_value(key),
         "dkim_checked_at": timestamp(domain.dkim_checked_at),
         "dkim_error_message": domain.dkim_error_message,
+        "return_path": _return_path_object(domain),
+    }
+
+
+def _return_path_object(domain: Domain) -> dict[str, Any] | None:
+    if domain.return_path is None:
+        return None
+    return {
+        "host": domain.return_path,
+        "status": str(domain.return_path_status),
+        "checked_at": timestamp(domain.return_path_checked_at),
+        "error_message": domain.return_path_error_message,
     }
 
 

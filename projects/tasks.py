@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from projects import dkim_rotation, domain_status
+from projects import dkim_rotation, domain_status, return_path
 from projects.invitations import sweep_invitations
 from projects.key_rotation import sweep_former
 from relay_project import jobs
@@ -10,9 +10,10 @@ from relay_project import jobs
 
 @jobs.every("* * * * *", "projects.recheck_domains")
 def recheck_domains(timestamp: int) -> None:
-    """Once a minute: the domains, and the new keys, whose check is due."""
+    """Once a minute: the domains, new keys and return paths whose check is due."""
     domain_status.recheck_due(timezone.now())
     dkim_rotation.check_waiting(timezone.now())
+    return_path.check_due(timezone.now())
 
 
 @jobs.every("23 * * * *", "projects.delete_abandoned_domains")

@@ -2,6 +2,7 @@
 `projects.api.domains`."""
 
 from datetime import UTC, datetime
+from types import EllipsisType
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,15 +15,19 @@ from projects.endpoint import Endpoint
 from projects.models import DkimAlgorithm, Domain
 from projects.objects import dkim_key_object, domain_object
 from projects.put_domain import put_domain
+from projects.return_path import set_return_path
 from projects.scopes import Scope, by_method
 from relay_project.web.errors import ApiError
+from relay_project.web.fields import Fields
 from relay_project.web.pagination import read_path_id
 
 
 class DomainView(Endpoint):
     """`/domains/{id}`, which may be a name."""
 
-    required_scope = by_method(GET=Scope.DOMAINS_READ, PUT=Scope.DOMAINS_WRITE, DELETE=Scope.DOMAINS_WRITE)
+    required_scope = by_method(
+        GET=Scope.DOMAINS_READ, PUT=Scope.DOMAINS_WRITE, PATCH=Scope.DOMAINS_WRITE, DELETE=Scope.DOMAINS_WRITE
+    )
 
     def get(self, request: Request, domain_id: str) -> Response:
         """One domain."""
@@ -32,11 +37,23 @@ class DomainView(Endpoint):
         """The domain as the body describes it, made where it is missing."""
         fields = self.fields()
         selector, pem = fields.text("dkim_selector"), fields.text("dkim_private_key", maximum=MAX_PEM)
+        return_path = _read_return_path(fields)
         fields.check()
         name = domain_of_path(self, domain_id).domain if _is_id(domain_id) else domain_id
+        now = datetime.now(UTC)
         return _answer(
-            put_domain(self.project, name, datetime.now(UTC), selector or None, pem or None, caller=self.caller)
+            put_domain(self.project, name, now, selector or None, pem or None, self.caller, return_path=return_path)
         )
+
+    def patch(self, request: Request, domain_id: str) -> Response:
+        """Another return path, or none."""
+        domain = domain_of_path(self, domain_id)
+        fields = self.fields()
+        return_path = _read_return_path(fields)
+        fields.check()
+        if not isinstance(return_path, EllipsisType):
+            domain = set_return_path(domain, return_path, datetime.now(UTC), self.caller)
+        return _answer(domain)
 
     def delete(self, request: Request, domain_id: str) -> Response:
         """Forget it."""
@@ -98,6 +115,12 @@ def domain_of_path(view: Endpoint, domain_id: str) -> Domain:
     if domain is None:
         raise ApiError(404, NOT_FOUND)
     return domain
+
+
+def _read_return_path(fields: Fields) -> str | EllipsisType | None:
+    """The field `return_path`: null and "" are none, `...` stands for a body that does not say."""
+    host = fields.text("return_path", maximum=MAX_NAME)
+    return (host or None) if "return_path" in fields.data else ...
 
 
 def _is_id(domain_id: str) -> bool:

@@ -1,7 +1,7 @@
 """Tables of the projects floor."""
 
 from projects.models.api_key import ApiKey
-from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain, DomainStatus
+from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain, DomainStatus, ReturnPathStatus
 from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
 from projects.models.invitation import Invitation
@@ -21,5 +21,6 @@ __all__ = [
     "Invitation",
     "Membership",
     "Project",
+    "ReturnPathStatus",
     "SendType",
 ]

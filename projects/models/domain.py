@@ -19,6 +19,13 @@ class DomainStatus(models.TextChoices):
 MAY_SEND = (DomainStatus.ACTIVE, DomainStatus.WARNING)
 
 
+class ReturnPathStatus(models.TextChoices):
+    """Whether a domain's own return path is used: only while its records are in DNS."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+
+
 class Domain(models.Model):
     """A domain that a project sends from."""
 
@@ -31,6 +38,19 @@ class Domain(models.Model):
     failed_checks = models.PositiveSmallIntegerField(
         default=0, help_text="Failed checks in a row; resolver trouble does not count."
     )
+    return_path = models.CharField(  # noqa: DJ001 — null as in the API
+        max_length=253, null=True, blank=True, help_text="A host below the domain that bounces are sent to."
+    )
+    return_path_status = models.CharField(
+        max_length=8,
+        choices=ReturnPathStatus.choices,
+        default=ReturnPathStatus.PENDING,
+        db_default=ReturnPathStatus.PENDING,
+    )
+    return_path_changed_at = models.DateTimeField(null=True, blank=True)
+    return_path_checked_at = models.DateTimeField(null=True, blank=True)
+    return_path_due_at = models.DateTimeField(null=True, blank=True, help_text="When it is looked for next.")
+    return_path_error_message = models.CharField(max_length=512, null=True, blank=True)  # noqa: DJ001 — as the other
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

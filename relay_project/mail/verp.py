@@ -1,7 +1,8 @@
 """Return-path tokens: a reverse path that says which attempt a bounce belongs to, and that nobody else can make.
 
 A token is send id, attempt id and a MAC, in lower-case base32. Lesson S7: the send's uuid is in every delivered mail,
-so an unsigned path would let any recipient forge bounces for the others.
+so an unsigned path would let any recipient forge bounces for the others. The token alone says what a bounce is about:
+its host is the instance's domain or the From domain's own return path, whichever was used, and proves nothing.
 """
 
 import base64

@@ -38,7 +38,10 @@ __all__ = [
     "Nameserver",
     "Resolver",
     "ResolverFailure",
+    "look_up_all",
+    "mx_hosts",
     "txt_records",
+    "txt_texts",
 ]
 
 MAX_TXT = 4_096  # characters kept of one TXT record; an RSA-4096 key takes about 750
@@ -142,7 +145,7 @@ class Resolver:
 
     async def txt(self, name: str) -> list[str]:
         """The TXT records at `name`, each with its strings joined; raises NameNotFound or ResolverFailure."""
-        return _txt_texts(await self.lookup(name, dns.rdatatype.TXT))
+        return txt_texts(await self.lookup(name, dns.rdatatype.TXT))
 
     async def lookup(self, name: str, rdtype: dns.rdatatype.RdataType) -> Answer:
         """Any other question, with the AD bit; raises NameNotFound or ResolverFailure, not for an empty answer."""
@@ -232,7 +235,21 @@ def txt_records(
         while True:
             attempt = steps.send(_query_now(attempt))
     except StopIteration as finished:
-        return _txt_texts(cast(Answer, finished.value))
+        return txt_texts(cast(Answer, finished.value))
+
+
+def look_up_all(
+    questions: Sequence[tuple[str, dns.rdatatype.RdataType]],
+    nameservers: Sequence[Nameserver] | None = None,
+    timeout: float = DEFAULT_TIMEOUT_SECONDS,
+) -> list[Answer | LookupFailed]:
+    """Many questions at once, asked for now by a thread without an event loop: what came of each, in their order."""
+
+    async def gather() -> list[Answer | LookupFailed]:
+        resolver = Resolver(nameservers, timeout)
+        return await asyncio.gather(*(resolver._outcome(name, rdtype) for name, rdtype in questions))
+
+    return asyncio.run(gather())
 
 
 def _query_now(attempt: Attempt) -> dns.message.Message | Exception:
@@ -266,6 +283,12 @@ def _tlsa(record: dns.rdata.Rdata) -> Tlsa:
     return Tlsa(tlsa.usage, tlsa.selector, tlsa.mtype, tlsa.cert)
 
 
-def _txt_texts(answer: Answer) -> list[str]:
+def mx_hosts(answer: Answer) -> list[str]:
+    """The hosts of an answer about MX, the preferred first."""
+    return [record.host for record in sorted(map(_mx_record, answer.records), key=lambda record: record.preference)]
+
+
+def txt_texts(answer: Answer) -> list[str]:
+    """The texts of an answer about TXT, each with its strings joined."""
     texts = (b"".join(cast(dns.rdtypes.ANY.TXT.TXT, record).strings) for record in answer.records)
     return [clean(text, MAX_TXT) for text in texts]

@@ -13,7 +13,7 @@ import orjson
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from projects.models import Domain, DomainStatus
+from projects.models import Domain, DomainStatus, ReturnPathStatus
 from projects.models.domain import MAY_SEND
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer
@@ -52,6 +52,7 @@ class Job:
     stored: StoredMessage | None  # None: its rows are gone; the attempt fails with that reason
     signers: tuple[Signer, ...]
     instance_domain: str
+    return_path: str  # the domain of MAIL FROM
     signature: bytes | None  # of an earlier attempt, to be reused
     claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
     trouble: str = ""  # why there is nothing to send
@@ -82,10 +83,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """A From domain's signers, and its status where that forbids sending (else empty)."""
+    """A From domain's signers, its status where that forbids sending, and its return path where it has one (else empty)."""
 
     signers: tuple[Signer, ...]
     stopped: str
+    return_path: str
 
 
 @dataclass(slots=True)
@@ -101,10 +103,19 @@ class KeyCache:
         if found is None or clock - found[0] > KEY_SECONDS:
             if len(self.kept) > 10_000:
                 self.kept.clear()
-            status = Domain.objects.filter(pk=domain_id).values_list("status", flat=True).first()
-            stopped = status if status is not None and status not in MAY_SEND else ""
-            found = self.kept[key] = (clock, Signing(tuple(signers_for(domain_id, instance_domain)), stopped))
+            found = self.kept[key] = (clock, _read_signing(domain_id, instance_domain))
         return found[1]
+
+
+def _read_signing(domain_id: int, instance_domain: str) -> Signing:
+    columns = ("status", "return_path", "return_path_status")
+    row = Domain.objects.filter(pk=domain_id).values_list(*columns).first()
+    status, return_path, return_path_status = row or (DomainStatus.ACTIVE, None, None)
+    return Signing(
+        tuple(signers_for(domain_id, instance_domain)),
+        "" if status in MAY_SEND else status,
+        return_path if return_path and return_path_status == ReturnPathStatus.ACTIVE else "",
+    )
 
 
 _SENDS = """
@@ -151,6 +162,7 @@ def broken_job(rows: Sequence[Claimed], claimed_at: float, trouble: str) -> Job:
         stored=None,
         signers=(),
         instance_domain="",
+        return_path="",
         signature=None,
         claimed_at=claimed_at,
         trouble=trouble,
@@ -226,6 +238,7 @@ def _job(
         signers=signing.signers,
         stopped="" if is_test and signing.stopped == DomainStatus.PENDING else signing.stopped,
         instance_domain=instance_domain,
+        return_path=signing.return_path or instance_domain,
         signature=bytes(send[15]) if send[15] is not None else None,
         claimed_at=claimed_at,
         is_test=is_test,

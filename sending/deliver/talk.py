@@ -126,7 +126,7 @@ class Talk:
     @property
     def _reverse_path(self) -> str:
         job = self.job
-        return make_reverse_path(job.send_id, job.attempt_id, job.instance_domain, self.around.return_path_keys)
+        return make_reverse_path(job.send_id, job.attempt_id, job.return_path, self.around.return_path_keys)
 
     def _undialled(self, verdict: Verdict, text: str) -> AttemptOutcome:
         """Decided by us: unsigned mail would fail DMARC at the receiver, and a stopped domain's mail waits for its turn."""

@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.rrset
 import pytest
 from django.test import Client
 
@@ -138,11 +142,38 @@ def domain(project: Project) -> Domain:
     return create_domain(project, "shop.example.test", "sel", PEM, NOW)
 
 
+class ZoneDns(SandboxDns):
+    """The sandbox's DNS, with records of the test's own."""
+
+    def __init__(self, records: dict[str, list[str]]) -> None:
+        super().__init__(txt=lambda name: records.get(name, []))
+        self.own = records
+
+    async def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
+        name = query.question[0].name
+        alias = self.own.get(f"CNAME {name.to_text(omit_final_dot=True).lower()}")
+        if not alias:
+            return await super()._answer(query)
+        response = dns.message.make_response(query, recursion_available=True)
+        target = dns.name.from_text(alias[0])
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", target.to_text()))
+        rdtype = query.question[0].rdtype
+        if records := await self._records(target, "", rdtype):
+            response.answer.append(dns.rrset.from_text(target, 60, "IN", rdtype, *records))
+        else:
+            response.authority.append(self._soa(target))
+        return response
+
+    async def _records(self, name: dns.name.Name, trouble: str, rdtype: dns.rdatatype.RdataType) -> list[str]:
+        key = f"{dns.rdatatype.to_text(rdtype)} {name.to_text(omit_final_dot=True).lower()}"
+        return self.own[key] if key in self.own else await super()._records(name, trouble, rdtype)
+
+
 @pytest.fixture
 def published(settings: Any) -> Iterator[dict[str, list[str]]]:
-    """TXT records by name, answered by a DNS server that the product asks."""
+    """TXT records by name, answered by a DNS server that the product asks; others by `CNAME name` and `MX name`."""
     records: dict[str, list[str]] = {}
-    server = SandboxDns(txt=lambda name: records.get(name, []))
+    server = ZoneDns(records)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

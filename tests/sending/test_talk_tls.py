@@ -96,6 +96,7 @@ class World:
     overrides: dict[str, str] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     numbers: int = 0
+    return_path: str = "relay.test"
 
     @property
     def book(self) -> PolicyBook:
@@ -110,7 +111,9 @@ class World:
         self.numbers += 1
         row = Claimed(self.numbers, 1, 1, 1, domain, self.numbers, 1, 100, 1, 0, NOW, 0, 1)
         target = Target(row, f"ann@{domain}", is_suppressed=False)
-        job = Job(self.numbers, 1, 1, 1, 1, domain, (target,), None, (), "relay.test", None, time.monotonic())
+        job = Job(
+            self.numbers, 1, 1, 1, 1, domain, (target,), None, (), "relay.test", self.return_path, None, time.monotonic()
+        )
         return await Talk(job, ServedIp(1, source, source, (1,), other), self.around).run()
 
     async def outcome(self, domain: str = "bank.test", source: str = "127.0.0.1") -> tuple[str, dict[str, Any], str]:
@@ -416,3 +419,10 @@ async def test_mail_for_a_receiver_of_the_other_family_moves_to_a_source_of_that
     assert (found.move_to, found.wait_seconds) == (7, 0.0)
     assert world.smtp.connections == 0
     assert isinstance(await world.send(other=7), AttemptOutcome), "one that can reach it keeps it"
+
+
+async def test_mail_from_names_the_return_path_of_the_from_domain(world: World) -> None:
+    await world.send()
+    world.return_path = "bounces.shop.test"
+    await world.send()
+    assert [mail.reverse_path.rpartition("@")[2] for mail in world.received] == ["relay.test", "bounces.shop.test"]

@@ -38,6 +38,7 @@ EVENT_HELP = {
     EventKind.DOMAIN_DELETED: "A domain was deleted",
     EventKind.DOMAIN_STATUS_CHANGED: "A domain may send, or may no longer",
     EventKind.DOMAIN_DKIM_KEY_CHANGED: "A DKIM key was added, signs, or is replaced",
+    EventKind.DOMAIN_RETURN_PATH_CHANGED: "Its own return path is used, or is not",
     EventKind.SUPPRESSION_CREATED: "An address was suppressed",
     EventKind.SUPPRESSION_DELETED: "An address may get mail again",
 }
