@@ -30,8 +30,8 @@ urlpatterns = [
     path("domains", DomainsView.as_view()),
     path("domains/by", DomainByView.as_view()),
     path("domains/verify", VerifyDomainView.as_view()),
-    path("domains/<str:domain_id>", DomainView.as_view()),
-    path("domains/<str:domain_id>/dkim-keys", DkimKeysView.as_view()),
-    path("domains/<str:domain_id>/dkim-keys/<str:dkim_key>", DkimKeyView.as_view()),
-    path("domains/<str:domain_id>/dkim-keys/<str:dkim_key>/verify", VerifyDkimKeyView.as_view()),
+    path("domains/<str:domain>", DomainView.as_view()),
+    path("domains/<str:domain>/dkim-keys", DkimKeysView.as_view()),
+    path("domains/<str:domain>/dkim-keys/<str:key_id>", DkimKeyView.as_view()),
+    path("domains/<str:domain>/dkim-keys/<str:key_id>/verify", VerifyDkimKeyView.as_view()),
 ]

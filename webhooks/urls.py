@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webhooks.api import DeliveriesView, RotateSecretView, WebhooksView, WebhookView
+from webhooks.api.webhooks import DeliveriesView, RotateSecretView, WebhooksView, WebhookView
 
 urlpatterns = [
     path("webhooks", WebhooksView.as_view()),

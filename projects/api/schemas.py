@@ -1,8 +1,7 @@
 """What goes over the wire on this floor: the shapes of projects.objects, and of the bodies that the views read."""
 
 from projects.dkim_keys import MAX_PEM
-from projects.models import SendType
-from projects.models.domain import DomainStatus
+from projects.models import DkimAlgorithm, DkimKeyState, DomainStatus, ReturnPathStatus, SendType
 from projects.people import MAX_FOUND, MAX_OFFSET
 from projects.roles import Role
 from projects.scopes import SCOPES
@@ -136,6 +135,15 @@ EXAMPLE_PROJECT = {
 
 # --- Domains -------------------------------------------------------------------------------------------------------
 
+RETURN_PATH = answer(
+    "ReturnPath",
+    {
+        "host": string(examples=["bounces.example.com"]),
+        "status": choice(ReturnPathStatus.values, "`active`: MAIL FROM names it."),
+        "checked_at": nullable(moment()),
+        "error_message": nullable(string()),
+    },
+)
 DOMAIN = answer(
     "Domain",
     {
@@ -150,6 +158,7 @@ DOMAIN = answer(
         "dkim_txt_value": string("What to publish there."),
         "dkim_checked_at": nullable(moment()),
         "dkim_error_message": nullable(string("What was wrong when it was looked for last.")),
+        "return_path": nullable(RETURN_PATH),
     },
 )
 NEW_DOMAIN = body(
@@ -181,6 +190,55 @@ EXAMPLE_DOMAIN = {
     "dkim_txt_value": "v=DKIM1; k=rsa; p=…",
     "dkim_checked_at": 1795315070,
     "dkim_error_message": None,
+    "return_path": None,
+}
+_SELECTOR = text("A DNS label. Default: one that is used once.", format="dns-label")
+_RETURN_PATH = text("A host below the domain; null: none of its own.", maximum=MAX_NAME, format="host-below")
+DOMAIN_DESCRIBED = body(
+    "DomainDescribed",
+    {"dkim_selector": _SELECTOR, "dkim_private_key": text(maximum=MAX_PEM, format="pem"), "return_path": _RETURN_PATH},
+)
+DOMAIN_CHANGE = body("DomainChange", {"return_path": _RETURN_PATH})
+DKIM_KEY = answer(
+    "DkimKey",
+    {
+        "id": identifier(),
+        "state": choice(
+            DkimKeyState.values, "`active` ones sign; the records of all but `retired` ones must be in DNS."
+        ),
+        "algorithm": choice(DkimAlgorithm.values),
+        "is_current": boolean("Whether it signs first, and is shown as the domain's."),
+        "selector": string(),
+        "dkim_host": string("Where to publish the TXT record."),
+        "dkim_txt_value": string("What to publish there."),
+        "created_at": moment(),
+        "activated_at": nullable(moment("When it began to sign.")),
+        "retires_at": nullable(moment("Until then the record of a `retiring` one must stay.")),
+        "checked_at": nullable(moment()),
+        "error_message": nullable(string("What was wrong when it was looked for last.")),
+    },
+)
+NEW_DKIM_KEY = body(
+    "NewDkimKey",
+    {
+        "algorithm": choice(DkimAlgorithm.values, "Of a key that is generated; default: `rsa`."),
+        "dkim_selector": _SELECTOR,
+        "dkim_private_key": text("Your own key: RSA of 1024 to 4096 bits, or Ed25519.", maximum=MAX_PEM, format="pem"),
+    },
+)
+EXAMPLE_DKIM_KEY = {
+    "id": 7,
+    "state": "pending",
+    "algorithm": "rsa",
+    "is_current": False,
+    "selector": "march",
+    "dkim_host": "march._domainkey.example.com",
+    "dkim_txt_value": "v=DKIM1; k=rsa; p=…",
+    "created_at": 1795315071,
+    "activated_at": None,
+    "retires_at": None,
+    "checked_at": None,
+    "error_message": None,
 }
 
 # --- API keys ------------------------------------------------------------------------------------------------------

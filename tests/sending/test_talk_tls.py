@@ -112,7 +112,19 @@ class World:
         row = Claimed(self.numbers, 1, 1, 1, domain, self.numbers, 1, 100, 1, 0, NOW, 0, 1)
         target = Target(row, f"ann@{domain}", is_suppressed=False)
         job = Job(
-            self.numbers, 1, 1, 1, 1, domain, (target,), None, (), "relay.test", self.return_path, None, time.monotonic()
+            self.numbers,
+            1,
+            1,
+            1,
+            1,
+            domain,
+            (target,),
+            None,
+            (),
+            "relay.test",
+            self.return_path,
+            None,
+            time.monotonic(),
         )
         return await Talk(job, ServedIp(1, source, source, (1,), other), self.around).run()
 

@@ -6,14 +6,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.endpoint import Endpoint
-from projects.events import EventKind
 from projects.scopes import Scope, by_method
+from relay_project.web.describe import describe
 from relay_project.web.fields import NOT_A_CHOICE, Fields
 from relay_project.web.pagination import read_number, read_page
+from relay_project.web.schema import EMPTY_LIST, listed
+from webhooks.api.schemas import (
+    DELIVERIES_QUERY,
+    DELIVERY,
+    EXAMPLE_DELIVERY,
+    EXAMPLE_WEBHOOK,
+    KINDS,
+    NEW_WEBHOOK,
+    SHOWN_ONCE,
+    WEBHOOK,
+    WEBHOOK_CHANGE,
+)
 from webhooks.models import Webhook
 from webhooks.objects import delivery_object, webhook_object
 from webhooks.subscriptions import (
     MAX_DESCRIPTION,
+    TOO_MANY,
     WebhookChange,
     create_webhook,
     delete_webhook,
@@ -24,18 +37,28 @@ from webhooks.subscriptions import (
 )
 from webhooks.url import MAX_URL
 
-KINDS = tuple(kind.value for kind in EventKind)
-
 
 class WebhooksView(Endpoint):
     """`/webhooks`."""
 
+    section = "Webhooks"
     required_scope = by_method(GET=Scope.WEBHOOKS_READ, POST=Scope.WEBHOOKS_WRITE)
 
+    @describe("listWebhooks", "List webhooks", answer=listed(WEBHOOK), sample=[EXAMPLE_WEBHOOK])
     def get(self, request: Request) -> Response:
         """All webhooks, without their secrets."""
         return Response([webhook_object(webhook) for webhook in webhooks_of(self.project)])
 
+    @describe(
+        "createWebhook",
+        "Make a webhook",
+        "The only answer that shows its secret. Deliveries are not made yet.",
+        body=NEW_WEBHOOK,
+        example={"url": "https://shop.example/relay", "events": ["send.recipient.bounced"]},
+        answer=WEBHOOK,
+        sample=SHOWN_ONCE,
+        refusals={400: (TOO_MANY,)},
+    )
     def post(self, request: Request) -> Response:
         """A new webhook; the only answer with its secret."""
         fields = self.fields()
@@ -50,12 +73,23 @@ class WebhooksView(Endpoint):
 class WebhookView(Endpoint):
     """`/webhooks/{id}`."""
 
+    section = "Webhooks"
     required_scope = by_method(GET=Scope.WEBHOOKS_READ, PATCH=Scope.WEBHOOKS_WRITE, DELETE=Scope.WEBHOOKS_WRITE)
 
+    @describe("getWebhook", "Get a webhook", answer=WEBHOOK, sample=EXAMPLE_WEBHOOK)
     def get(self, request: Request, webhook_id: str) -> Response:
         """One webhook, without its secret."""
         return Response(webhook_object(_webhook(self, webhook_id)))
 
+    @describe(
+        "updateWebhook",
+        "Change a webhook",
+        "Only what the body names.",
+        body=WEBHOOK_CHANGE,
+        example={"is_enabled": False},
+        answer=WEBHOOK,
+        sample={**EXAMPLE_WEBHOOK, "is_enabled": False},
+    )
     def patch(self, request: Request, webhook_id: str) -> Response:
         """Change what the body names."""
         webhook = _webhook(self, webhook_id)
@@ -70,6 +104,7 @@ class WebhookView(Endpoint):
         fields.check()
         return Response(webhook_object(update_webhook(webhook, change, self.caller)))
 
+    @describe("deleteWebhook", "Delete a webhook", "Its deliveries stay in the list.", answer=EMPTY_LIST)
     def delete(self, request: Request, webhook_id: str) -> Response:
         """Nothing is told there any more."""
         delete_webhook(_webhook(self, webhook_id), self.caller)
@@ -79,8 +114,16 @@ class WebhookView(Endpoint):
 class RotateSecretView(Endpoint):
     """`/webhooks/{id}/rotate-secret`."""
 
+    section = "Webhooks"
     required_scope = by_method(POST=Scope.WEBHOOKS_WRITE)
 
+    @describe(
+        "rotateWebhookSecret",
+        "Make another secret",
+        "In place of the present one; the only answer that shows it.",
+        answer=WEBHOOK,
+        sample=SHOWN_ONCE,
+    )
     def post(self, request: Request, webhook_id: str) -> Response:
         """Another secret, shown in this answer alone."""
         return Response(webhook_object(*rotate_secret(_webhook(self, webhook_id), self.caller)))
@@ -89,8 +132,17 @@ class RotateSecretView(Endpoint):
 class DeliveriesView(Endpoint):
     """`/webhooks/deliveries`."""
 
+    section = "Webhooks"
     required_scope = by_method(GET=Scope.WEBHOOKS_READ)
 
+    @describe(
+        "listWebhookDeliveries",
+        "List deliveries",
+        "The newest first.",
+        query=DELIVERIES_QUERY,
+        answer=listed(DELIVERY),
+        sample=[EXAMPLE_DELIVERY],
+    )
     def get(self, request: Request) -> Response:
         """A page of deliveries, the newest first."""
         page = read_page(request.query_params)
