@@ -89,7 +89,7 @@ def find_policy(domain: str, lookup: Lookup) -> Published | None:
 
     Raises InvalidPolicy for a record that is none, and ConnectionError of the look-up.
     """
-    for name in _walk(domain):
+    for name in names_above(domain):
         text = find_record(_texts(name, lookup))
         if text is not None:
             return Published(name, parse_policy(text))
@@ -99,7 +99,7 @@ def find_policy(domain: str, lookup: Lookup) -> Published | None:
 def organisational_domain(domain: str, lookup: Lookup) -> str:
     """The highest domain on the way up that publishes a record; the domain itself where none does."""
     found = domain
-    for name in _walk(domain):
+    for name in names_above(domain):
         text = find_record(_texts(name, lookup))
         if text is None:
             continue
@@ -129,7 +129,7 @@ def _is_within(domain: str, top: str) -> bool:
     return "." in top and (domain == top or domain.endswith(f".{top}"))
 
 
-def _walk(domain: str) -> list[str]:
+def names_above(domain: str) -> list[str]:
     """The domain and those above it, down to two labels; of a deep one the middle is left out."""
     labels = domain.rstrip(".").lower().split(".")
     names = [".".join(labels[start:]) for start in range(len(labels) - 1)]
