@@ -48,6 +48,11 @@ class Caller:
     api_key: ApiKey | None = None
     address: str = ""  # the client's, as the trusted proxies tell it
 
+    @property
+    def is_test(self) -> bool:
+        """By a key whose mail never leaves."""
+        return self.api_key is not None and self.api_key.is_test
+
     def may(self, scope: Scope) -> bool:
         """Whether the scope was given to this caller."""
         return scope in self.scopes

@@ -61,6 +61,8 @@ def create_key(
     allowed_ips: Sequence[str] = (),
     expires_at: datetime | None = None,
     caller: Caller | None = None,
+    *,
+    is_test: bool = False,
 ) -> tuple[ApiKey, str]:
     """A new key and its token, which nobody can read again.
 
@@ -83,8 +85,10 @@ def create_key(
             scopes=sort_scopes(scopes),
             allowed_ips=networks,
             expires_at=expires_at,
+            is_test=is_test,
         )
-        record_by(caller, "api_key.created", key, project, name=name, scopes=key.scopes, allowed_ips=networks)
+        detail = {"name": name, "scopes": key.scopes, "allowed_ips": networks, "is_test": is_test}
+        record_by(caller, "api_key.created", key, project, **detail)
     return key, token
 
 

@@ -38,6 +38,7 @@ def api_key_object(key: ApiKey, token: str | None = None) -> dict[str, Any]:
         "key": token,
         "created_at": timestamp(key.created_at),
         "is_enabled": key.is_enabled,
+        "is_test": key.is_test,
         "last_accessed_at": timestamp(key.last_accessed_at),
         "expires_at": timestamp(key.expires_at),
     }

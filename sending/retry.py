@@ -19,6 +19,7 @@ from relay_project import jobs
 from relay_project.db.ids import MAX_ID, hours_after
 from sending.accept.rules import MAX_AHEAD
 from sending.models import TEST_LANE, Phase, RecipientStatus, Send
+from sending.reschedule import move_date
 from sending.suppress import suppressed_among
 
 IN_THE_PAST = "You cannot schedule a retry in the past"
@@ -44,6 +45,8 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
     with transaction.atomic(), connection.cursor() as cursor:
         if _lock_waiting(cursor, send):
             retried, is_due = 0, _hurry(cursor, send, now) > 0
+            if is_due and send.message_date > now:  # scheduled: a mail dated in the future scores as spam
+                move_date(cursor, send, now)
         else:
             _check_domain(send)
             _check_content(cursor, send)

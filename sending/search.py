@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from relay_project.db.ids import MAX_ID, SEQUENCE_BITS, hours_after, id_floor, id_soon
-from sending.models import Recipient, Send
+from sending.models import Recipient, Send, SendTag
 
 HOUR_OF_IDS = 3_600_000 << SEQUENCE_BITS  # a send's recipients lie within an hour of ids
 
@@ -27,6 +27,7 @@ class SendFilter:
     date_from: datetime | None = None
     date_to: datetime | None = None
     is_case_sensitive: bool = False
+    tag: str | None = None  # as a whole
 
     @property
     def address_lookup(self) -> str:
@@ -49,6 +50,9 @@ def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int |
         sends = sends.filter(**{f"from_address__{wanted.address_lookup}": wanted.from_text})
     if wanted.subject_text:
         sends = sends.filter(subject__icontains=wanted.subject_text)
+    if wanted.tag:
+        tagged = SendTag.objects.filter(project_id=project_id, tag=wanted.tag, send_id__gte=low, send_id__lt=high)
+        sends = sends.filter(pk__in=tagged.values("send_id"))
     if wanted.status or wanted.to_text:
         sends = sends.filter(Exists(_matching_recipients(project_id, wanted, low, high)))
     return list(sends.order_by("-id")[:limit])

@@ -3,7 +3,15 @@
 from django.urls import path
 
 from sending.api import suppressions
-from sending.api.sends import ContentView, RetryView, SendByUuidView, SendView, sends
+from sending.api.sends import (
+    CancelView,
+    ContentView,
+    RescheduleView,
+    RetryView,
+    SendByUuidView,
+    SendView,
+    sends,
+)
 
 urlpatterns = [
     path("sends", sends),
@@ -15,5 +23,7 @@ urlpatterns = [
     path("sends/uuid/<str:send_uuid>", SendByUuidView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", ContentView.as_view()),
     path("sends/<str:send_id>", SendView.as_view()),
+    path("sends/<str:send_id>/cancel", CancelView.as_view()),
+    path("sends/<str:send_id>/reschedule", RescheduleView.as_view()),
     path("sends/<str:send_id>/retry", RetryView.as_view()),
 ]

@@ -51,10 +51,10 @@ class ApiKeysView(Endpoint):
         name = fields.text("name", required=True)
         scopes = read_grant(fields, required=True)
         allowed_ips = fields.texts("allowed_ips")
-        expires_at = _read_expiry(fields)
+        expires_at, is_test = _read_expiry(fields), fields.boolean("is_test") or False
         fields.check()
         key, token = create_key(
-            self.project, name or "", scopes or [], allowed_ips or [], expires_at, caller=self.caller
+            self.project, name or "", scopes or [], allowed_ips or [], expires_at, caller=self.caller, is_test=is_test
         )
         return Response(api_key_object(key, token))
 
@@ -88,6 +88,8 @@ class ApiKeyView(Endpoint):
             expires_at=_read_expiry(fields),
             never_expires="expires_at" in said and said["expires_at"] is None,
         )
+        if fields.boolean("is_test") not in (None, key.is_test):
+            fields.note("is_test", "A key is a test key, or none, for good.")
         fields.check()
         return Response(api_key_object(update_key(key, change, self.caller)))
 

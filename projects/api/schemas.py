@@ -265,11 +265,17 @@ API_KEY = answer(
         "key": nullable(string("The key itself, only in the answer that makes it.")),
         "created_at": moment(),
         "is_enabled": boolean(),
+        "is_test": boolean("Whether what it sends goes to nobody."),
         "last_accessed_at": nullable(moment("Unix seconds, to the minute.")),
         "expires_at": nullable(moment()),
     },
 )
-NEW_API_KEY = body("NewApiKey", _KEY_FIELDS, ["name"], "Either `scopes` or `role` is needed.")
+NEW_API_KEY = body(
+    "NewApiKey",
+    {**_KEY_FIELDS, "is_test": boolean("A test key, for good: what it sends is answered by the simulator.")},
+    ["name"],
+    "Either `scopes` or `role` is needed.",
+)
 API_KEY_CHANGE = body("ApiKeyChange", {**_KEY_FIELDS, "is_enabled": boolean()})
 EXAMPLE_API_KEY = {
     "id": 3,
@@ -280,6 +286,7 @@ EXAMPLE_API_KEY = {
     "key": "0f5b3d0c6a7e4b1e9d2c8a7f6b5e4d3c",
     "created_at": 1795315070,
     "is_enabled": True,
+    "is_test": False,
     "last_accessed_at": None,
     "expires_at": None,
 }

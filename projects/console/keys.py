@@ -34,6 +34,8 @@ class KeyForm(forms.Form):
     )
     allowed_ips = forms.CharField(required=False, max_length=10_000, widget=forms.Textarea)
 
+    is_test = forms.BooleanField(required=False)
+
     def addresses(self) -> list[str]:
         """One a line, or parted by commas."""
         text: str = self.cleaned_data["allowed_ips"]
@@ -58,7 +60,12 @@ def new_key(request: HttpRequest, place: Place) -> HttpResponse:
         values = form.cleaned_data
         try:
             key, token = create_key(
-                place.project, values["name"], values["scopes"], form.addresses(), caller=place.caller
+                place.project,
+                values["name"],
+                values["scopes"],
+                form.addresses(),
+                caller=place.caller,
+                is_test=values["is_test"],
             )
             return _show_key(request, place, key, token)
         except ApiError as refusal:

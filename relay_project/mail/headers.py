@@ -126,6 +126,18 @@ def encode_mailboxes(name: str, mailboxes: Iterable[NamedAddress]) -> bytes:
     return _fold(name, tokens).removesuffix(b",\r\n") + b"\r\n"
 
 
+def mailboxes_text(mailboxes: Iterable[NamedAddress]) -> str:
+    """The same as the value of a header that is still to be encoded: `"Bob, B." <bob@example.com>, carol@example.com`."""
+    return ", ".join(_mailbox_text(mailbox.address, (mailbox.name or "").strip(" \t")) for mailbox in mailboxes)
+
+
+def _mailbox_text(address: str, name: str) -> str:
+    if not name:
+        return address
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f"{name} <{address}>" if _ATOMS.fullmatch(name) else f'"{escaped}" <{address}>'
+
+
 @lru_cache(CACHED_MAILBOXES)
 def _mailbox_tokens(address: str, name: str) -> tuple[str, ...]:
     """Give the words of one mailbox between which a line may be folded; the last one ends with a comma."""

@@ -1,25 +1,12 @@
 """`list` and `list_unsubscribe` of `POST /sends`: which list a mail is for, and the link that ends it."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
 from relay_project.mail.address import InvalidAddress, parse_mailbox
 from sending.accept.request import ListUnsubscribe
+from sending.api.reading import Noting
 from sending.suppress import InvalidList, list_key
 
 NOT_A_WISH = "This value should be true, false or an object."
 OTHER_LIST = "This is another list than the mail is for."
-
-
-class Noting(Protocol):
-    """A body being read."""
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """The fields."""
-
-    def note(self, name: str, message: str) -> None:
-        """Something is wrong with a field."""
 
 
 def read_list(body: Noting) -> tuple[str | None, ListUnsubscribe | None]:

@@ -20,17 +20,10 @@ from relay_project.web.schema import (
     string,
     text,
 )
-from sending.api.message import (
-    MAX_ATTACHMENT,
-    MAX_ATTACHMENTS,
-    MAX_BODY,
-    MAX_DISPLAY_NAME,
-    MAX_FILE_NAME,
-    MAX_HEADER_VALUE,
-    MAX_HEADERS,
-    MAX_SUBJECT,
-    PRIORITIES,
-)
+from sending.api.attachments import CONTENT_ID, DISPOSITIONS, MAX_ATTACHMENT, MAX_ATTACHMENTS, MAX_FILE_NAME
+from sending.api.extras import MAX_METADATA, MAX_METADATA_VALUE, MAX_REPLY_TO, MAX_TAGS, METADATA_NAME, TAG
+from sending.api.message import MAX_BODY, MAX_HEADER_VALUE, MAX_HEADERS, MAX_SUBJECT, PRIORITIES
+from sending.api.reading import MAX_DISPLAY_NAME
 from sending.api.suppression_schemas import LIST_NAME, LIST_UNSUBSCRIBE
 from sending.explain import Kind
 from sending.models import AttemptStatus, RecipientStatus, RecipientType
@@ -59,6 +52,10 @@ ATTACHMENT = body(
         "content": string("Base64.", format="byte", minLength=1, maxLength=MAX_ATTACHMENT),
         "name": line("The file's name.", MAX_FILE_NAME),
         "content_type": string("Default: what the name says.", pattern=r"^[\x20-\x7e]*$", maxLength=255),
+        "content_id": string(
+            "What the HTML body names it by: `cid:logo`.", pattern=f"^<?{CONTENT_ID}>?$", maxLength=202
+        ),
+        "disposition": choice(DISPOSITIONS, "Default: inline with a `content_id`, else attachment."),
     },
     ["content"],
     additionalProperties=False,
@@ -76,6 +73,15 @@ MESSAGE_FIELDS: dict[str, Schema] = {
     "priority": choice(PRIORITIES, "Default: what the project sends."),
     "list": LIST_NAME | {"description": "The list that the mail is for: who is suppressed in it gets nothing."},
     "list_unsubscribe": LIST_UNSUBSCRIBE,
+    "reply_to": any_of(ADDRESS, listed(ADDRESS, maxItems=MAX_REPLY_TO), says="Whom answers go to."),
+    "send_after": integer("When, in Unix seconds, at most 30 days ahead; a past time means now.", minimum=0),
+    "tags": listed(string(pattern=f"^{TAG}$", maxLength=64), "Words to find and count it by.", maxItems=MAX_TAGS),
+    "metadata": mapped(
+        string(maxLength=MAX_METADATA_VALUE),
+        "Your own names and values; they come back in its events.",
+        maxProperties=MAX_METADATA,
+        propertyNames={"pattern": f"^{METADATA_NAME}$"},
+    ),
 }
 NEW_SEND = body("NewSend", MESSAGE_FIELDS, ["from", "to"])
 ACCEPTED = answer(
@@ -205,6 +211,9 @@ SEND = answer(
         "from_name": nullable(string()),
         "subject": nullable(string()),
         "size_bytes": integer("Before signing."),
+        "tags": listed(string()),
+        "metadata": mapped(string(), "Your own names and values."),
+        "is_test": boolean("Whether a test key made it: it went to nobody."),
         "queued": boolean("Whether any recipient still waits."),
         "send_after": moment("When the next one is due."),
         "priority": choice(("notice", *PRIORITIES), "Only of a single send."),
@@ -229,6 +238,7 @@ SEND_FILTER: dict[str, Schema] = {
     "from_search": text("A part of the sender's address; case matters."),
     "to_search": text("A part of a recipient's address; case matters. With `status`, one recipient fits both."),
     "subject_search": text("A part of the subject; case does not matter.", maximum=MAX_SUBJECT),
+    "tag": text("Sends with exactly this tag."),
     "date_from_search": text("`2026-11-22` or `2026-11-22 09:30:00`, UTC, inclusive.", format="day-or-time"),
     "date_to_search": text("The same, inclusive.", format="day-or-time"),
 }
@@ -240,3 +250,18 @@ RETRY = body(
     },
 )
 RETRIED = answer("Retried", {"retried_recipients": integer(), "send": SEND})
+CANCEL = body("Cancel", {"reason": text("Shown in the events.", maximum=255)})
+CANCELLED = answer(
+    "Cancelled",
+    {
+        "cancelled_recipients": integer("Those that waited, and end as `cancelled`."),
+        "in_flight_recipients": integer("Those that were in conversation just now, and are left alone."),
+        "send": SEND,
+    },
+)
+RESCHEDULE = body(
+    "Reschedule",
+    {"send_after": integer("When, in Unix seconds, at most 30 days ahead; a past time means now.", minimum=0)},
+    ["send_after"],
+)
+RESCHEDULED = answer("Rescheduled", {"rescheduled_recipients": integer(), "send": SEND})

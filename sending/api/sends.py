@@ -18,16 +18,31 @@ from relay_project.web.errors import ApiError, violation
 from relay_project.web.fields import Fields
 from relay_project.web.pagination import read_page, read_text
 from relay_project.web.schema import listed
-from sending.api.schemas import MAX_RECIPIENT_IDS, RETRIED, RETRY, SEND, SEND_CONTENT, SEND_FILTER
+from sending.api.schemas import (
+    CANCEL,
+    CANCELLED,
+    MAX_RECIPIENT_IDS,
+    RESCHEDULE,
+    RESCHEDULED,
+    RETRIED,
+    RETRY,
+    SEND,
+    SEND_CONTENT,
+    SEND_FILTER,
+)
 from sending.api.submit import submit
+from sending.backlog.cancel import cancel_by
 from sending.content import raw_message, stored_message
 from sending.models import RecipientStatus, Send
 from sending.objects import content_object, full_send_object, send_objects
+from sending.reschedule import NOTHING_WAITS, WAS_TRIED, RescheduleRefused, reschedule
+from sending.reschedule import TOO_FAR as AHEAD
 from sending.retry import IN_THE_PAST, NO_CONTENT, NONE_FAILED, NONE_MATCHES, TOO_FAR, RetryRefused, retry
 from sending.search import SendFilter, find_sends
 
 NO_SUCH_UUID = {400: ("Send with UUID … does not belong to project",), 404: ("Send with UUID … not found",)}
 DATE = "This value is not a valid date."
+TEST_ONLY = "A test key can only change sends that were made with a test key."
 
 
 class SendsView(Endpoint):
@@ -71,7 +86,18 @@ class SendView(Endpoint):
         return Response(full_send_object(self.entity(Send.objects.all(), send_id), datetime.now(UTC)))
 
 
-class RetryView(Endpoint):
+class SendEndpoint(Endpoint):
+    """A view that changes a send."""
+
+    def own_send(self, send_id: str) -> Send:
+        """The project's send; what real keys sent is none of a test key's business (403)."""
+        send = self.entity(Send.objects.all(), send_id)
+        if self.caller.is_test and not send.is_test:
+            raise ApiError(403, TEST_ONLY)
+        return send
+
+
+class RetryView(SendEndpoint):
     """`/sends/{id}/retry`."""
 
     section = "Sends"
@@ -89,7 +115,7 @@ class RetryView(Endpoint):
     )
     def post(self, request: Request, send_id: str) -> Response:
         """Try failed recipients again, or what waits now."""
-        send = self.entity(Send.objects.all(), send_id)
+        send = self.own_send(send_id)
         fields = self.fields()
         send_after = fields.integer("send_after")
         recipient_ids = _read_ids(fields, "recipient_ids")
@@ -99,6 +125,61 @@ class RetryView(Endpoint):
         except RetryRefused as refused:
             raise ApiError(400, str(refused)) from None
         return Response({"retried_recipients": retried, "send": full_send_object(send, datetime.now(UTC))})
+
+
+class CancelView(SendEndpoint):
+    """`/sends/{id}/cancel`."""
+
+    section = "Sends"
+    required_scope = by_method(POST=Scope.SENDS_SEND)
+
+    @describe(
+        "cancelSend",
+        "Cancel a send",
+        "Takes back what has not left. What is in conversation just now is left alone; asking again changes nothing.",
+        body=CANCEL,
+        answer=CANCELLED,
+    )
+    def post(self, request: Request, send_id: str) -> Response:
+        """End what waits as `cancelled`."""
+        send = self.own_send(send_id)
+        fields = self.fields()
+        reason = fields.text("reason")
+        fields.check()
+        found = cancel_by(send, reason or "", self.caller)
+        counts = {"cancelled_recipients": found.cancelled, "in_flight_recipients": found.in_flight}
+        return Response({**counts, "send": full_send_object(send, datetime.now(UTC))})
+
+
+class RescheduleView(SendEndpoint):
+    """`/sends/{id}/reschedule`."""
+
+    section = "Sends"
+    required_scope = by_method(POST=Scope.SENDS_SEND)
+
+    @describe(
+        "rescheduleSend",
+        "Move the time of a send",
+        "Before its first try. Date and signature move with it.",
+        body=RESCHEDULE,
+        answer=RESCHEDULED,
+        refusals={400: (NOTHING_WAITS, WAS_TRIED, AHEAD)},
+    )
+    def post(self, request: Request, send_id: str) -> Response:
+        """Let it wait until then."""
+        send = self.own_send(send_id)
+        fields = self.fields()
+        send_after = fields.integer("send_after", required=True)
+        if send_after is not None and send_after < 0:
+            fields.note("send_after", "This value should be a time in Unix seconds.")
+        fields.check()
+        assert send_after is not None  # check() has seen to it
+        now = datetime.now(UTC)
+        try:
+            moved = reschedule(send, send_after, now)
+        except RescheduleRefused as refused:
+            raise ApiError(400, str(refused)) from None
+        return Response({"rescheduled_recipients": moved, "send": full_send_object(send, now)})
 
 
 class SendByUuidView(Endpoint):
@@ -176,6 +257,7 @@ def _read_filter(query: Mapping[str, Any]) -> SendFilter:
         from_text=read_text(query, "from_search"),
         to_text=read_text(query, "to_search"),
         subject_text=read_text(query, "subject_search", 998),
+        tag=read_text(query, "tag"),
         date_from=_read_date(query, "date_from_search", is_end=False),
         date_to=_read_date(query, "date_to_search", is_end=True),
         is_case_sensitive=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from projects.access import Caller, record_by
 from projects.events import EventKind, NewEvent, emit_many
 from relay_project.mail.text import clean
 from sending.labels import NONE, Labels, labels_of
@@ -36,6 +37,16 @@ def cancel_send(send: Send, reason: str) -> Cancelled:
         rows = cursor.fetchall()
         free = [recipient_id for recipient_id, is_free in rows if is_free]
         return Cancelled(cancel_locked(cursor, free, reason), len(rows) - len(free))
+
+
+def cancel_by(send: Send, reason: str, caller: Caller) -> Cancelled:
+    """The same as somebody of the project asks it, with its audit entry."""
+    with transaction.atomic():
+        found = cancel_send(send, reason)
+        if found.cancelled:
+            detail = {"cancelled": found.cancelled, "in_flight": found.in_flight, "reason": clean(reason, MAX_REASON)}
+            record_by(caller, "send.cancelled", send, send.project, **detail)
+    return found
 
 
 def cancel_locked(cursor: CursorWrapper, recipient_ids: Sequence[int], reason: str) -> int:

@@ -24,7 +24,7 @@ def test_a_new_key_is_shown_once(api):
     assert status == 200
     assert set(made) == {
         "id", "name", "scopes", "allowed_ips", "key", "created_at", "is_enabled", "last_accessed_at", "expires_at",
-        "role",
+        "role", "is_test",
     }  # fmt: skip
     assert (len(made["key"]), made["scopes"], made["allowed_ips"]) == (32, ["project.read", "sends.read"], [])
     assert abs(made["created_at"] - time.time()) < 60

@@ -9,17 +9,9 @@ from relay_project.web.errors import Violations
 from relay_project.web.fields import BLANK, NUL
 from relay_project.web.json import FormData
 from sending.accept.request import RequestedRecipient
-from sending.api.message import (
-    ADDRESS_TYPE,
-    LINE_BREAK,
-    MAX_ATTACHMENT,
-    MAX_BODY,
-    MULTIPLE,
-    NAME_TYPE,
-    NOT_AN_ADDRESS,
-    decode_base64,
-    read_message,
-)
+from sending.api.attachments import MAX_ATTACHMENT, decode_base64
+from sending.api.message import MAX_BODY, read_message
+from sending.api.reading import ADDRESS_TYPE, LINE_BREAK, MULTIPLE, NAME_TYPE, NOT_AN_ADDRESS
 from sending.models import RecipientType
 from tests.sending.api.conftest import mail
 
@@ -62,7 +54,7 @@ def test_an_empty_body_names_every_field_that_is_needed():
 
 
 def test_unknown_fields_are_ignored():
-    assert wrong(reply_to=5, tags={"a": [None]}) == []
+    assert wrong(colour=5, shape={"a": [None]}) == []
 
 
 # --- addresses -----------------------------------------------------------------------------------------------------
