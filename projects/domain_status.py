@@ -17,6 +17,7 @@ from django.db.models import Q
 from accounts import audit
 from accounts.models import User
 from projects.dkim_keys import current_key, dkim_host, public_value
+from projects.domain_notices import tell_of_status
 from projects.domains import delete_domain
 from projects.events import EventKind, NewEvent, emit
 from projects.models import DkimKey, Domain, DomainStatus
@@ -115,7 +116,7 @@ def suspend(domain: Domain, reason: str, now: datetime, actor: User | None, addr
             detail={"reason": reason},
         )
         result = DkimResult(False, now, f"Suspended: {reason}" if reason else "Suspended")
-        return move(domain, DomainStatus.SUSPENDED, result, now)
+        return move(domain, DomainStatus.SUSPENDED, result, now, tells=True)
 
 
 def reinstate(domain: Domain, now: datetime, actor: User | None, address: str | None = None) -> Domain:
@@ -180,7 +181,7 @@ def _check(domain: Domain, now: datetime, scheduled: bool) -> tuple[Domain, Dkim
         domain = locked(domain)
         if domain.status == DomainStatus.SUSPENDED or current_key(domain).pk != key.pk:
             return domain, result
-        return move(domain, next_status(domain.status, result, scheduled), result, now), result
+        return move(domain, next_status(domain.status, result, scheduled), result, now, tells=scheduled), result
 
 
 def locked(domain: Domain) -> Domain:
@@ -191,8 +192,11 @@ def locked(domain: Domain) -> Domain:
     return locked
 
 
-def move(domain: Domain, status: DomainStatus, result: DkimResult, now: datetime) -> Domain:
-    """Write down a finding and, when it changes the status, the event, in the caller's transaction."""
+def move(domain: Domain, status: DomainStatus, result: DkimResult, now: datetime, tells: bool = False) -> Domain:
+    """Write down a finding and, when it changes the status, the event, in the caller's transaction.
+
+    `tells`: the project's people get mail, as nobody of them has just done it.
+    """
     old = domain.status
     domain.dkim_checked_at = result.checked_at
     domain.dkim_error_message = result.error_message
@@ -205,6 +209,8 @@ def move(domain: Domain, status: DomainStatus, result: DkimResult, now: datetime
     if old != status:
         log.info("domain.status_changed", domain_id=domain.pk, project_id=domain.project_id, old=old, new=str(status))
         emit(_changed(domain, old, result))
+        if tells:
+            tell_of_status(domain, old)
     return domain
 
 

@@ -19,6 +19,7 @@ from dns.rdatatype import MX, TXT, RdataType
 
 from projects.access import Caller, record_by
 from projects.dkim_keys import current_key
+from projects.domain_notices import tell_of_return_path
 from projects.domain_status import BATCH, MAX_FAILURES, MAX_MESSAGE, locked
 from projects.events import EventKind, NewEvent, emit
 from projects.models import Domain, ReturnPathStatus
@@ -31,6 +32,7 @@ from relay_project.web.errors import ApiError, violation
 
 ACTIVE_EVERY = timedelta(hours=1)  # so long mail may leave with a return path that is gone
 SOON = timedelta(minutes=5)  # after a resolver's failure, and at first for one that is awaited; then ever more rarely
+STEADY = timedelta(days=1)  # of a return path that comes and goes nobody wants a mail an hour
 
 NOT_BELOW = "This value is not a host name below the domain, such as bounces.{domain}."
 OF_INSTANCE = "The instance domain is its own return path."
@@ -167,7 +169,7 @@ def _check_host(domain: Domain, host: str) -> str:
 
 
 def _settle(domain: Domain, result: ReturnPathResult, now: datetime) -> None:
-    old = domain.return_path_status
+    old, since = domain.return_path_status, domain.return_path_changed_at
     domain.return_path_checked_at, domain.return_path_error_message = now, result.error_message
     if result.conclusive:
         domain.return_path_status = ReturnPathStatus.ACTIVE if result.verified else ReturnPathStatus.PENDING
@@ -178,6 +180,8 @@ def _settle(domain: Domain, result: ReturnPathResult, now: datetime) -> None:
     if domain.return_path_status != old:
         log.info("domain.return_path_changed", domain_id=domain.pk, new=str(domain.return_path_status))
         _tell(domain, old)
+        if old == ReturnPathStatus.ACTIVE and since is not None and now - since >= STEADY:
+            tell_of_return_path(domain)
 
 
 def _wait(domain: Domain, result: ReturnPathResult, now: datetime) -> timedelta:

@@ -7,7 +7,14 @@ from projects.api.invitations import AcceptInvitationView, InvitationsView, Invi
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
 from projects.api.limits import LimitsView
 from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
-from projects.api.one_domain import DkimKeysView, DkimKeyView, DomainView, VerifyDkimKeyView
+from projects.api.one_domain import (
+    CheckDomainView,
+    DkimKeysView,
+    DkimKeyView,
+    DnsView,
+    DomainView,
+    VerifyDkimKeyView,
+)
 from projects.api.projects import InitProjectView, InitView, ProjectView
 
 urlpatterns = [
@@ -31,6 +38,8 @@ urlpatterns = [
     path("domains/by", DomainByView.as_view()),
     path("domains/verify", VerifyDomainView.as_view()),
     path("domains/<str:domain>", DomainView.as_view()),
+    path("domains/<str:domain>/dns", DnsView.as_view()),
+    path("domains/<str:domain>/check", CheckDomainView.as_view()),
     path("domains/<str:domain>/dkim-keys", DkimKeysView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>", DkimKeyView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>/verify", VerifyDkimKeyView.as_view()),

@@ -12,8 +12,10 @@ from projects.api.schemas import (
     DOMAIN,
     DOMAIN_CHANGE,
     DOMAIN_DESCRIBED,
+    DOMAIN_DNS,
     EXAMPLE_DKIM_KEY,
     EXAMPLE_DOMAIN,
+    EXAMPLE_DOMAIN_DNS,
     MAX_NAME,
     NEW_DKIM_KEY,
 )
@@ -29,10 +31,12 @@ from projects.dkim_rotation import (
     drop_key,
     find_key,
 )
+from projects.dns_records import dns_record_object, look
+from projects.domain_check import check_now
 from projects.domains import NOT_FOUND, delete_domain, domain_named
 from projects.endpoint import Endpoint
 from projects.models import DkimAlgorithm, Domain
-from projects.objects import dkim_key_object, domain_object
+from projects.objects import dkim_key_object, domain_object, timestamp
 from projects.put_domain import put_domain
 from projects.return_path import set_return_path
 from projects.scopes import Scope, by_method
@@ -111,6 +115,48 @@ class DomainView(Endpoint):
         """Forget it."""
         delete_domain(domain_of_path(self, domain), self.caller)
         return Response({})
+
+
+class DnsView(Endpoint):
+    """`/domains/{domain}/dns`."""
+
+    section = "Domains"
+    required_scope = by_method(GET=Scope.DOMAINS_READ)
+
+    @describe(
+        "getDomainDns",
+        "Check a domain's DNS",
+        "Every record that is needed or advised, and what DNS says of it now. It moves no status.",
+        answer=DOMAIN_DNS,
+        sample=EXAMPLE_DOMAIN_DNS,
+        refusals=ABSENT,
+    )
+    def get(self, request: Request, domain: str) -> Response:
+        """What should be in DNS, and what is."""
+        found = domain_of_path(self, domain)
+        now = datetime.now(UTC)
+        records = [dns_record_object(record) for record in look(found)]
+        shown = domain_object(found, current_key(found))
+        return Response({"domain": shown, "records": records, "checked_at": timestamp(now)})
+
+
+class CheckDomainView(Endpoint):
+    """`/domains/{domain}/check`."""
+
+    section = "Domains"
+    required_scope = by_method(POST=Scope.DOMAINS_WRITE)
+
+    @describe(
+        "checkDomain",
+        "Look for a domain's records now",
+        "Whatever its status: for the domain, for keys that wait, and for its return path.",
+        answer=DOMAIN,
+        sample=EXAMPLE_DOMAIN,
+        refusals=ABSENT,
+    )
+    def post(self, request: Request, domain: str) -> Response:
+        """The domain after looking."""
+        return _answer(check_now(domain_of_path(self, domain), datetime.now(UTC)))
 
 
 class DkimKeysView(Endpoint):

@@ -1,6 +1,7 @@
 """What goes over the wire on this floor: the shapes of projects.objects, and of the bodies that the views read."""
 
 from projects.dkim_keys import MAX_PEM
+from projects.dns_records import Purpose, RecordState
 from projects.models import DkimAlgorithm, DkimKeyState, DomainStatus, ReturnPathStatus, SendType
 from projects.people import MAX_FOUND, MAX_OFFSET
 from projects.roles import Role
@@ -218,6 +219,42 @@ DKIM_KEY = answer(
         "error_message": nullable(string("What was wrong when it was looked for last.")),
     },
 )
+DNS_RECORD = answer(
+    "DnsRecord",
+    {
+        "purpose": choice(Purpose),
+        "type": string(examples=["TXT", "CNAME"]),
+        "host": string(),
+        "name": string("The host relative to the domain; `@` is the domain itself."),
+        "value": string("What to publish."),
+        "is_required": boolean("Else it is advised."),
+        "state": choice(RecordState, "`unknown`: nobody answered."),
+        "found": listed(string(), "What is there."),
+        "why": string("What the record is for."),
+        "advice": string("What is wrong, or what else there is to know."),
+        "dkim_key_id": nullable(identifier()),
+    },
+)
+DOMAIN_DNS = answer("DomainDns", {"domain": DOMAIN, "records": listed(DNS_RECORD), "checked_at": moment()})
+EXAMPLE_DOMAIN_DNS = {
+    "domain": EXAMPLE_DOMAIN,
+    "records": [
+        {
+            "purpose": "dmarc",
+            "type": "TXT",
+            "host": "_dmarc.example.com",
+            "name": "_dmarc",
+            "value": "v=DMARC1; p=none",
+            "is_required": False,
+            "state": "missing",
+            "found": [],
+            "why": "Gmail, Yahoo and Microsoft expect a DMARC policy.",
+            "advice": "",
+            "dkim_key_id": None,
+        }
+    ],
+    "checked_at": 1795315071,
+}
 NEW_DKIM_KEY = body(
     "NewDkimKey",
     {

@@ -1,21 +1,23 @@
-"""Domains: the list, adding one, its records to publish, verifying and deleting it."""
+"""Domains: the list, adding one, its records to publish, checking and deleting it. Keys: `domain_parts`."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.forms import show_refusal
 from projects.console.page import Place, project_page, render_place
-from projects.dkim_keys import MAX_PEM, current_key, dkim_host, dkim_txt_value
-from projects.domain_status import recheck
+from projects.dkim_keys import MAX_PEM, keys_of
+from projects.dns_records import look, wanted
+from projects.domain_check import check_now
 from projects.domains import create_domain, delete_domain, domains_of
-from projects.models import Domain, DomainStatus
+from projects.models import DkimKeyState, Domain, DomainStatus
+from projects.return_path import return_path_target
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
 
@@ -28,18 +30,6 @@ class DomainForm(forms.Form):
     domain = forms.CharField(max_length=254)
     selector = forms.CharField(max_length=63, required=False)
     private_key = forms.CharField(max_length=MAX_PEM, required=False, strip=False, widget=forms.Textarea)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One DNS record to publish."""
-
-    kind: str
-    host: str
-    value: str
-    why: str
-    is_required: bool
-    name: str  # relative to the domain, as many DNS providers ask for it
 
 
 @require_safe
@@ -74,7 +64,8 @@ def new_domain(request: HttpRequest, place: Place) -> HttpResponse:
     return render_place(request, place, "console/new_domain.html", {"form": form}, section="domains", status=status)
 
 
-def _domain_or_404(place: Place, domain_id: int) -> Domain:
+def domain_or_404(place: Place, domain_id: int) -> Domain:
+    """The project's domain of that id."""
     try:
         return entity(Domain.objects.all(), place.project, domain_id)
     except (NoSuchEntity, ForeignEntity) as error:
@@ -84,16 +75,22 @@ def _domain_or_404(place: Place, domain_id: int) -> Domain:
 @require_safe
 @project_page(Scope.DOMAINS_READ)
 def one_domain(request: HttpRequest, place: Place, domain_id: int) -> HttpResponse:
-    """Status and records of one domain."""
-    return _domain_page(request, place, _domain_or_404(place, domain_id))
+    """Status, records and keys of one domain; with ?looked=1 what DNS says of each record now."""
+    return domain_page(request, place, domain_or_404(place, domain_id), looks=request.GET.get("looked") == "1")
 
 
-def _domain_page(
-    request: HttpRequest, place: Place, domain: Domain, refusal: str = "", status: int = 200
+def domain_page(
+    request: HttpRequest, place: Place, domain: Domain, refusal: str = "", status: int = 200, looks: bool = False
 ) -> HttpResponse:
+    """The page, or its fragment for htmx."""
+    keys = keys_of(domain)
     context = {
         "domain": domain,
-        "records": records_of(domain),
+        "records": look(domain) if looks else wanted(domain),
+        "looked": looks,
+        "keys": keys,
+        "signs_twice": sum(key.state == DkimKeyState.ACTIVE for key in keys) > 1,
+        "target": return_path_target(),
         "refusal": refusal,
         "may_verify": place.may(Scope.DOMAINS_WRITE) and domain.status != DomainStatus.SUSPENDED,
         "may_delete": place.may(Scope.DOMAINS_WRITE)
@@ -111,58 +108,34 @@ def _domain_page(
     )
 
 
-def records_of(domain: Domain) -> list[Record]:
-    """What to publish: the DKIM record is needed, a DMARC record is asked for by the great mailbox providers."""
-    key = current_key(domain)
-    host = dkim_host(key)
-    return [
-        Record(
-            "TXT",
-            host,
-            dkim_txt_value(key),
-            "Proves that the domain is yours and carries the public key that receivers check signatures with.",
-            True,
-            host.removesuffix(f".{domain.domain}"),
-        ),
-        Record(
-            "TXT",
-            f"_dmarc.{domain.domain}",
-            "v=DMARC1; p=none",
-            "Gmail, Yahoo and Microsoft expect a DMARC policy. If you have one already, keep yours.",
-            False,
-            "_dmarc",
-        ),
-    ]
-
-
 @require_POST
 @project_page(Scope.DOMAINS_READ, write=Scope.DOMAINS_WRITE)
 def verify_domain(request: HttpRequest, place: Place, domain_id: int) -> HttpResponse:
     """Look into DNS now."""
-    domain = _domain_or_404(place, domain_id)
+    domain = domain_or_404(place, domain_id)
     try:
-        domain = recheck(domain, datetime.now(UTC))
+        domain = check_now(domain, datetime.now(UTC))
     except ApiError as refusal:
-        return _domain_page(request, place, domain, refusal.message, status=refusal.status)
+        return domain_page(request, place, domain, refusal.message, status=refusal.status)
     if getattr(request, "htmx", None):
-        return _domain_page(request, place, domain)
+        return domain_page(request, place, domain, looks=True)
     if domain.dkim_error_message:
         messages.error(request, f"Not verified: {domain.dkim_error_message}")
     else:
         messages.success(request, f"{domain.domain} is verified.")
-    return redirect("console-domain", place.project.pk, domain.pk)
+    return redirect(f"{reverse('console-domain', args=[place.project.pk, domain.pk])}?looked=1")
 
 
 @require_POST
 @project_page(Scope.DOMAINS_READ, write=Scope.DOMAINS_WRITE)
 def remove_domain(request: HttpRequest, place: Place, domain_id: int) -> HttpResponse:
     """Delete a domain whose name was typed."""
-    domain = _domain_or_404(place, domain_id)
+    domain = domain_or_404(place, domain_id)
     if request.POST.get("name", "").strip().lower() != domain.domain:
-        return _domain_page(request, place, domain, f"To delete the domain, type {domain.domain}.", status=400)
+        return domain_page(request, place, domain, f"To delete the domain, type {domain.domain}.", status=400)
     try:
         delete_domain(domain, place.caller)
     except ApiError as refusal:
-        return _domain_page(request, place, domain, refusal.message, status=refusal.status)
+        return domain_page(request, place, domain, refusal.message, status=refusal.status)
     messages.success(request, f"{domain.domain} is deleted. Mail already accepted goes on its way.")
     return redirect("console-domains", place.project.pk)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.console import domains, joining, keys, members, settings, start
+from projects.console import domain_parts, domains, joining, keys, members, settings, start
 from relay_project.web.theme import choose_theme
 
 outside = [
@@ -19,6 +19,9 @@ inside = [
     path("/domains/new", domains.new_domain, name="console-new-domain"),
     path("/domains/<int:domain_id>", domains.one_domain, name="console-domain"),
     path("/domains/<int:domain_id>/verify", domains.verify_domain, name="console-verify-domain"),
+    path("/domains/<int:domain_id>/keys", domain_parts.new_key, name="console-new-dkim-key"),
+    path("/domains/<int:domain_id>/keys/<int:key_id>/delete", domain_parts.remove_key, name="console-delete-dkim-key"),
+    path("/domains/<int:domain_id>/return-path", domain_parts.choose_return_path, name="console-return-path"),
     path("/domains/<int:domain_id>/delete", domains.remove_domain, name="console-delete-domain"),
     path("/keys", keys.keys, name="console-keys"),
     path("/keys/new", keys.new_key, name="console-new-key"),
