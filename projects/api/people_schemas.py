@@ -36,7 +36,7 @@ INVITATION = answer(
 NEW_INVITATION = body(
     "NewInvitation",
     {
-        "email": text(blank=False, format="mailbox"),
+        "email": text(format="email"),
         "scopes": listed(SCOPE, minItems=1, maxItems=1000),
         "role": GIVEN_ROLE,
     },

@@ -2,6 +2,7 @@
 
 from projects.dkim_keys import MAX_PEM
 from projects.dns_records import Purpose, RecordState
+from projects.keeping import LEAST_DAYS, most_days
 from projects.models import DkimAlgorithm, DkimKeyState, DomainStatus, ReturnPathStatus, SendType
 from projects.people import MAX_FOUND, MAX_OFFSET
 from projects.roles import Role
@@ -100,7 +101,7 @@ PROJECT_CHANGE = body(
     "ProjectChange",
     {
         "name": text(blank=False),
-        "content_days": integer("Null: as long as the installation keeps it.", 1),
+        "content_days": integer("Null: as long as the installation keeps it.", LEAST_DAYS, most_days()),
     },
 )
 NEW_PROJECT = body(
@@ -165,11 +166,9 @@ DOMAIN = answer(
 NEW_DOMAIN = body(
     "NewDomain",
     {
-        "domain": text(
-            "A full domain name; Unicode is stored as A-labels.", maximum=MAX_NAME, blank=False, format="domain"
-        ),
-        "dkim_selector": text("A DNS label. Default: one that is used once.", format="dns-label"),
-        "dkim_private_key": text("Your own key: RSA of 1024 to 4096 bits, or Ed25519.", maximum=MAX_PEM, format="pem"),
+        "domain": text("A full domain name; Unicode is stored as A-labels.", format="domain"),
+        "dkim_selector": text("Default: one that is used once.", format="dns-label"),
+        "dkim_private_key": text("Your own key: RSA of 1024 to 4096 bits, or Ed25519.", format="pem"),
     },
     ["domain"],
 )
@@ -285,7 +284,7 @@ _KEY_FIELDS: dict[str, Schema] = {
     "scopes": listed(SCOPE, minItems=1, maxItems=1000),
     "role": GIVEN_ROLE,
     "allowed_ips": listed(
-        text(blank=False, format="address-or-network"),
+        text(format="address-or-network"),
         "Addresses, or networks of IPv4 /24 to /32 and IPv6 /48 to /128; needed with `sends.send`.",
         maxItems=100,
     ),

@@ -12,6 +12,7 @@ import structlog
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
@@ -152,7 +153,7 @@ def _translate(error: Exception) -> ApiError | None:
             return ApiError(403, str(error) or "Forbidden.")
         case RequestDataTooBig():
             return ApiError(413, TOO_LARGE)
-        case SuspiciousOperation() | BadRequest() | UnreadablePostError():
+        case SuspiciousOperation() | BadRequest() | UnreadablePostError() | MultiPartParserError():
             return ApiError(400, BAD_REQUEST)
         case _:
             return None

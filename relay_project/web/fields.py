@@ -59,13 +59,16 @@ class Fields:
         if value is None:
             if required:
                 self.note(name, BLANK)
-        elif not isinstance(value, int) or isinstance(value, bool):
-            self.note(name, _type("int"))
-        elif abs(value) > MAX_BIGINT:
-            self.note(name, "This value is too large.")
-        else:
-            return value
-        return None
+            return None
+        return self._integer(name, value)
+
+    def integers(self, name: str, *, most: int = 1000) -> list[int] | None:
+        """A list of whole numbers, of which each fits a bigint. Wrong items are named `name[i]`."""
+        value = self._list(name, most)
+        if value is None:
+            return None
+        items = [self._integer(f"{name}[{index}]", item) for index, item in enumerate(value)]
+        return [item for item in items if item is not None] if None not in items else None
 
     def boolean(self, name: str) -> bool | None:
         """True or false."""
@@ -84,11 +87,8 @@ class Fields:
             if required:
                 self.note(name, BLANK)
             return None
-        if not isinstance(value, list):
-            self.note(name, _type("array"))
-            return None
-        if len(value) > most:
-            self.note(name, f"This collection should contain {most} elements or less.")
+        value = self._list(name, most)
+        if value is None:
             return None
         items = [self._text(f"{name}[{index}]", item, True, maximum) for index, item in enumerate(value)]
         return [item for item in items if item is not None] if None not in items else None
@@ -100,6 +100,28 @@ class Fields:
             self.note(name, NOT_A_CHOICE)
             return None
         return value
+
+    def _list(self, name: str, most: int) -> list[Any] | None:
+        value = self.data.get(name)
+        if isinstance(value, list) and len(value) <= most:
+            return value
+        if isinstance(value, list):
+            self.note(name, f"This collection should contain {most} elements or less.")
+        elif value is not None:
+            self.note(name, _type("array"))
+        return None
+
+    def _integer(self, name: str, value: object) -> int | None:
+        """JSON knows one kind of number, and some languages write 1 as 1.0."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.note(name, _type("int"))
+        elif abs(value) > MAX_BIGINT:
+            self.note(name, "This value is too large.")
+        else:
+            return value
+        return None
 
     def _text(self, name: str, value: object, required: bool, maximum: int) -> str | None:
         wrong = text_violation(value, required, maximum)

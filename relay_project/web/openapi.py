@@ -18,9 +18,14 @@ from drf_spectacular.openapi import AutoSchema
 
 from relay_project.web.describe import JSON, Description, description_of
 from relay_project.web.openapi_texts import HEADERS, INTRODUCTION, REFUSALS, SECTIONS
-from relay_project.web.schema import COMPONENTS, ERROR, Schema, identifier, string
+from relay_project.web.schema import COMPONENTS, ERROR, Schema, any_of, identifier, string
 
-PATH_KINDS: Mapping[str, Schema] = {"id": identifier(), "uuid": string(format="uuid")}  # by the end of the name
+PATH_KINDS: Mapping[str, Schema] = {  # by the end of the name
+    "domain": any_of(identifier(), string(format="domain"), says="Its id or its name."),
+    "id": identifier(),
+    "uuid": string(format="uuid"),
+    "email": string(format="email"),
+}
 
 
 class EndpointSchema(AutoSchema):
@@ -119,7 +124,7 @@ def _security(view: Any, method: str, said: Description) -> list[dict[str, list[
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": PATH_KINDS.get(_kind(name), string())}
+        {"name": name, "in": "path", "required": True, "schema": PATH_KINDS[_kind(name)]}
         for name in re.findall(r"{(\w+)}", path)
     ]
 
@@ -146,7 +151,7 @@ def _request_body(said: Description) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": said.body}
     if said.example is not None:
         content["example"] = said.example
-    required = said.body is not None and bool(_resolve(said.body).get("required") or _resolve(said.body).get("anyOf"))
+    required = said.takes != JSON or bool(_resolve(said.body or {}).get("required"))
     return {"content": {said.takes: content}, "required": required}
 
 

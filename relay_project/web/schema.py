@@ -26,7 +26,12 @@ def string(says: str = "", **more: Any) -> Schema:
 
 
 def text(says: str = "", *, maximum: int = 255, blank: bool = True, **more: Any) -> Schema:
-    """Text in a request, as Fields.text() reads it; `blank=False` as with `required=True` there."""
+    """Text in a request, as Fields.text() reads it; `blank=False` as with `required=True` there.
+
+    A `format` bounds a text better than a length: an address, a domain, a key.
+    """
+    if "format" in more:
+        return _said({"type": "string", **more}, says)
     return _said({"type": "string", "maxLength": maximum, "pattern": NO_NUL if blank else FILLED, **more}, says)
 
 

@@ -68,7 +68,12 @@ MESSAGE_FIELDS: dict[str, Schema] = {
     "subject": line(maximum=MAX_SUBJECT),
     "body_text": text("At least one of the two bodies.", maximum=MAX_BODY),
     "body_html": text(maximum=MAX_BODY),
-    "headers": mapped(string(maxLength=MAX_HEADER_VALUE), "Further header fields.", maxProperties=MAX_HEADERS),
+    "headers": mapped(
+        string(maxLength=MAX_HEADER_VALUE, pattern=ONE_LINE),
+        "Further header fields.",
+        maxProperties=MAX_HEADERS,
+        propertyNames={"pattern": r"^(?!-?[0-9]+$)[!-9;-~]{1,76}$"},
+    ),
     "attachments": listed(ATTACHMENT, maxItems=MAX_ATTACHMENTS),
     "priority": choice(PRIORITIES, "Default: what the project sends."),
     "list": LIST_NAME | {"description": "The list that the mail is for: who is suppressed in it gets nothing."},

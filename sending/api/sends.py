@@ -15,7 +15,6 @@ from projects.scopes import Scope, by_method
 from relay_project.db.ids import id_of_uuid
 from relay_project.web.describe import describe, described_as
 from relay_project.web.errors import ApiError, violation
-from relay_project.web.fields import Fields
 from relay_project.web.pagination import read_page, read_text
 from relay_project.web.schema import listed
 from sending.api.schemas import (
@@ -118,7 +117,7 @@ class RetryView(SendEndpoint):
         send = self.own_send(send_id)
         fields = self.fields()
         send_after = fields.integer("send_after")
-        recipient_ids = _read_ids(fields, "recipient_ids")
+        recipient_ids = fields.integers("recipient_ids", most=MAX_RECIPIENT_IDS)
         fields.check()
         try:
             retried = retry(send, datetime.now(UTC), send_after, recipient_ids)
@@ -232,21 +231,6 @@ def _find(raw: str) -> Send | None:
         return None
     send_id = id_of_uuid(wanted)
     return None if send_id is None else Send.objects.filter(pk=send_id, uuid=wanted).first()
-
-
-def _read_ids(fields: Fields, name: str) -> list[int] | None:
-    value = fields.data.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        fields.note(name, "This value should be of type array.")
-    elif len(value) > MAX_RECIPIENT_IDS:
-        fields.note(name, f"This collection should contain {MAX_RECIPIENT_IDS} elements or less.")
-    elif wrong := [i for i, entry in enumerate(value) if not isinstance(entry, int) or isinstance(entry, bool)]:
-        fields.note(f"{name}[{wrong[0]}]", "This value should be of type int.")
-    else:
-        return value
-    return None
 
 
 def _read_filter(query: Mapping[str, Any]) -> SendFilter:

@@ -18,17 +18,11 @@ from relay_project.web.schema import (
     string,
     text,
 )
-from sending.models import MAX_LIST, SuppressionReason
+from sending.models import SuppressionReason
 from sending.suppress import MAX_DESCRIPTION
 
 EMAIL = string("A bare address, in any case.", format="email", examples=["dora@example.com"])
-LIST_NAME = string(
-    "The name of a list; case makes no difference.",
-    format="list-name",
-    minLength=1,
-    maxLength=MAX_LIST,
-    examples=["newsletter"],
-)
+LIST_NAME = text("The name of a list; case makes no difference.", format="list-name", examples=["newsletter"])
 REASON = choice(SuppressionReason.values, "Why.")
 
 SUPPRESSION = answer(

@@ -1,0 +1,158 @@
+"""Whatever schemathesis makes of the served document: no 5xx, no answer that the document does not promise.
+
+What the document allows is not called malformed (422), and what it forbids is refused. Bounded by the examples of each
+operation; each of them has a transaction of its own, which is rolled back.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+import schemathesis
+from django.conf import settings as django_settings
+from django.core.wsgi import get_wsgi_application
+from django.db import connection
+from django.middleware.csrf import get_token
+from django.test import RequestFactory
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from accounts.models import User
+from tests.contract.conftest import There, named
+from tests.projects.conftest import PEM
+from tests.sending.api.conftest import Api
+
+pytestmark = pytest.mark.django_db
+
+EXAMPLES = 8  # of each operation and mode, beside the boundaries that its schema has
+# What is well-formed may be refused by a rule, but not as malformed (422). 411: schemathesis says no length of no body.
+POSITIVE_ANSWERS = ["2xx", "400", "401", "403", "404", "409", "411", "429"]
+
+# Rules about several fields at once, or about the time of day, which a schema does not say.
+RULES = {
+    "Give either role or scopes, not both.",
+    'At least one allowed IP is required when the "sends.send" scope is enabled.',
+    "Either id or domain must be provided.",
+    "This domain has this key already.",
+    "This is another list than the mail is for.",
+    "This value should be a time in the future, in Unix seconds.",
+    "This value should be a time in the future.",
+    "This value is not a host name below the domain, such as bounces.shop.example.test.",
+    "This value should not be blank.",
+    "body_html must not be blank if body_text is null",
+    "body_text must not be blank if body_html is null",
+}
+
+words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
+schemathesis.openapi.format("domain", st.builds("{}.{}.example".format, words, words))
+schemathesis.openapi.format("dns-label", words)
+schemathesis.openapi.format("list-name", words)
+schemathesis.openapi.format("host-below", st.builds("{}.shop.example.test".format, words))
+schemathesis.openapi.format("webhook", st.builds("https://hooks.example.com/{}".format, words))
+schemathesis.openapi.format("pem", st.just(PEM))
+schemathesis.openapi.format("email", st.builds("{}@{}.example".format, words, words))
+schemathesis.openapi.format("address-or-network", st.sampled_from(["192.0.2.1", "192.0.2.0/24", "2001:db8::/48"]))
+schemathesis.openapi.format("day-or-time", st.sampled_from(["2026-11-22", "2026-11-22 09:30:00"]))
+
+
+class Front:
+    """The application as a client on this machine reaches it, with the credentials of the moment."""
+
+    def __init__(self) -> None:
+        self.application = get_wsgi_application()
+        self.credentials: dict[str, str] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self.application({**environ, "REMOTE_ADDR": "127.0.0.1", **self.credentials}, start_response)
+
+
+front = Front()
+config = SchemathesisConfig.from_dict(
+    {
+        "generation": {"max-examples": EXAMPLES, "deterministic": True, "with-security-parameters": False},
+        "checks": {
+            "positive_data_acceptance": {"expected-statuses": POSITIVE_ANSWERS},
+            "ignored_auth": {
+                "enabled": False
+            },  # the credentials are the front's, which tests/contract/test_auth.py tries
+        },
+    }
+)
+schema = schemathesis.openapi.from_wsgi("/api/openapi.json", front, config=config)
+answered: defaultdict[str, set[int]] = defaultdict(set)
+
+
+@pytest.fixture(autouse=True)
+def unlimited(settings: Any) -> None:
+    """A minute of schemathesis is more than a minute's requests."""
+    settings.REQUESTS_PER_MINUTE = settings.SESSION_REQUESTS_PER_MINUTE = settings.SENDS_PER_SECOND = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application does not close the test's connection, which is in a transaction, between requests."""
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: None)
+
+
+@pytest.fixture
+def credentials(client: Any, api: Api, alice: User) -> Mapping[bool, dict[str, str]]:
+    """What makes a request Alice's: by her key, and by her browser's session."""
+    client.force_login(alice, backend="accounts.sign_in.PasswordBackend")
+    request = RequestFactory().get("/")
+    token = get_token(request)
+    cookie = (
+        f"{django_settings.SESSION_COOKIE_NAME}={client.session.session_key}; csrftoken={request.META['CSRF_COOKIE']}"
+    )
+    return {
+        True: {"HTTP_AUTHORIZATION": f"Bearer {api.token}"},
+        False: {"HTTP_COOKIE": cookie, "HTTP_X_CSRFTOKEN": token},
+    }
+
+
+@schema.parametrize()
+@hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_it_finds_nothing(case: schemathesis.Case, there: There, credentials: Mapping[bool, dict[str, str]]) -> None:
+    name_something_that_is_there(case, there)
+    is_for_keys = any("apiKey" in way for way in case.operation.definition.raw["security"])
+    front.credentials = credentials[is_for_keys]
+    response = case.call()
+    answered[case.operation.label].add(response.status_code)
+    excluded = [positive_data_acceptance] if is_a_rule(response) else []
+    is_free_text = case.media_type == "text/csv"
+    excluded += [negative_data_rejection] if has_an_empty_text(case) or is_free_text else []
+    case.validate_response(response, excluded_checks=excluded)
+
+
+def has_an_empty_text(case: schemathesis.Case) -> bool:
+    """Forms and queries write what is absent so; it need not have the form that the document asks of a text."""
+    groups = (case.body, case.query)
+    return any(value in ("", {}, []) for group in groups if isinstance(group, dict) for value in group.values())
+
+
+def is_a_rule(response: schemathesis.Response) -> bool:
+    """Whether a 422 is about fields that do not go together, each of which is as the document has it."""
+    if response.status_code != 422:
+        return False
+    return {violation["message"] for violation in response.json()["violations"]} <= RULES
+
+
+def test_every_operation_was_let_in() -> None:
+    """Nothing is found, either, where everything is turned away at the door."""
+    refused = [label for label, statuses in answered.items() if statuses <= {401, 403}]
+    assert refused == []
+
+
+def name_something_that_is_there(case: schemathesis.Case, there: There) -> None:
+    """Every other well-formed path leads to an object, so that more than the 404 is tried."""
+    path = case.meta.components.get(ParameterLocation.PATH) if case.meta else None
+    if path is None or path.mode is not GenerationMode.POSITIVE:
+        return
+    for name in case.path_parameters:
+        if hash(repr((case.body, case.query))) % 2:
+            case.path_parameters[name] = there[named(case.path, name)]
