@@ -1,43 +1,36 @@
-"""Finding sends: newest first, by what people remember of them. Every statement carries a range of ids."""
+"""Finding sends: newest first, by what people remember of them. Every statement carries a range of ids.
+
+What is common is found by looking at the newest sends themselves, and what is rare or absent by the index over every
+day's search texts, so that neither takes longer the more mail there is. The sends and recipients have the last word:
+what either way proposes is checked against them. What was accepted so lately that it has no search text yet is always
+looked at itself.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import MAX_ID, SEQUENCE_BITS, hours_after, id_floor, id_soon
-from sending.models import Recipient, Send, SendTag
+from relay_project.db.ids import MAX_ID, hours_after, id_floor, id_soon, id_time
+from relay_project.db.partitions import partition_name
+from sending.models import Recipient, Send
+from sending.search_terms import SendFilter, conditions, index_values
+from sending.statistics.positions import NEWCOMERS, position_of
 
-HOUR_OF_IDS = 3_600_000 << SEQUENCE_BITS  # a send's recipients lie within an hour of ids
+__all__ = ["SendFilter", "counted_statuses", "find_sends", "recipients_by_send"]
 
+LOOKED_AT = 1000  # of the newest sends, first; about five milliseconds
+COMMON = 10  # a text that as many of those have is looked for among more of them
+LOOKED_AT_COMMON = 20_000
+CHECKED = 500  # sends that are checked at once
+PROPOSED = 5000  # by the index, at once
+OF_A_STATUS = 5000  # recipients with a status that are looked at, before a text is looked for by the index
+A_MINUTE = 1 / 60  # in hours: a send's recipients have their ids from the statement that drew its own
 
-@dataclass(frozen=True, slots=True)
-class SendFilter:
-    """What to look for; None: no matter. Dates are aware, `date_to` exclusive. Text is a substring.
-
-    `is_case_sensitive`: of addresses, as the API's contract has it; a subject never is.
-    """
-
-    status: str | None = None
-    from_text: str | None = None
-    to_text: str | None = None
-    subject_text: str | None = None
-    date_from: datetime | None = None
-    date_to: datetime | None = None
-    is_case_sensitive: bool = False
-    tag: str | None = None  # as a whole
-
-    @property
-    def address_lookup(self) -> str:
-        """Django's name of the comparison; both escape LIKE's wildcards."""
-        return "contains" if self.is_case_sensitive else "icontains"
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing but the project decides."""
-        return self == SendFilter()
+Search = tuple[CursorWrapper, int, SendFilter]
 
 
 def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int | None = None) -> list[Send]:
@@ -45,32 +38,152 @@ def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int |
     low = id_floor(wanted.date_from) if wanted.date_from else 0
     high = min(id_floor(wanted.date_to) if wanted.date_to else MAX_ID, id_soon())
     high = high if before_id is None else min(high, before_id)
-    sends = Send.objects.filter(project_id=project_id, id__gte=low, id__lt=high)
-    if wanted.from_text:
-        sends = sends.filter(**{f"from_address__{wanted.address_lookup}": wanted.from_text})
-    if wanted.subject_text:
-        sends = sends.filter(subject__icontains=wanted.subject_text)
-    if wanted.tag:
-        tagged = SendTag.objects.filter(project_id=project_id, tag=wanted.tag, send_id__gte=low, send_id__lt=high)
-        sends = sends.filter(pk__in=tagged.values("send_id"))
-    if wanted.status or wanted.to_text:
-        sends = sends.filter(Exists(_matching_recipients(project_id, wanted, low, high)))
-    return list(sends.order_by("-id")[:limit])
+    low, high = max(low, 0), max(high, 0)
+    if low >= high:
+        return []
+    if not wanted.has_text and not wanted.status:
+        return list(Send.objects.filter(project_id=project_id, pk__gte=low, pk__lt=high).order_by("-pk")[:limit])
+    with connection.cursor() as cursor:
+        ids = list(islice(_ids((cursor, project_id, wanted), low, high, limit), limit))
+    if not ids:
+        return []
+    found = {send.pk: send for send in Send.objects.filter(pk__in=ids, pk__gte=ids[-1], pk__lte=ids[0])}
+    return [found[send_id] for send_id in ids if send_id in found]
 
 
-def _matching_recipients(project_id: int, wanted: SendFilter, low: int, high: int) -> QuerySet[Recipient]:
-    """One recipient that fits all that is asked of recipients: a status and an address belong together.
-
-    Literal bounds prune partitions when planning, those by the send's id when running.
-    """
-    recipients = Recipient.objects.filter(
-        project_id=project_id, id__gte=low, id__lt=min(hours_after(high, 1), MAX_ID)
-    ).filter(send_id=OuterRef("pk"), id__gte=OuterRef("pk"), id__lt=OuterRef("pk") + HOUR_OF_IDS)
+def _ids(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+    """All that fits, newest first, found as it is asked for."""
+    _, _, wanted = search
     if wanted.status:
-        recipients = recipients.filter(status=wanted.status)
-    if wanted.to_text:
-        recipients = recipients.filter(**{f"address__{wanted.address_lookup}": wanted.to_text})
-    return recipients
+        end = yield from _by_status(search, low, high, limit)
+    else:
+        end = yield from _look_at_newest(search, low, high, limit)
+    if end > low:
+        yield from _by_index(search, low, end)
+
+
+# --- The sends themselves --------------------------------------------------------------------------------------------
+
+_OLDEST_OF_NEWEST = """
+SELECT count(*), min(id) FROM (
+  SELECT id FROM sending_send WHERE project_id = %(project)s AND id >= %(low)s AND id < %(high)s
+   ORDER BY id DESC LIMIT %(rows)s) AS newest
+"""
+_FITTING = """
+SELECT s.id FROM sending_send s WHERE s.project_id = %(project)s AND s.id >= %(low)s AND s.id < %(high)s{conditions}
+ ORDER BY s.id DESC LIMIT %(rows)s
+"""
+_FITTING_OF = """
+SELECT s.id FROM sending_send s
+ WHERE s.id = ANY(%(ids)s) AND s.project_id = %(project)s AND s.id >= %(low)s AND s.id < %(high)s{conditions}
+"""
+
+
+def _look_at_newest(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+    """What fits among the newest sends, and among more of them when it is common there; returns where it stopped."""
+    cursor, project_id, _ = search
+    end, rows = high, LOOKED_AT
+    unindexed = position_of(cursor, NEWCOMERS)
+    while True:
+        cursor.execute(_OLDEST_OF_NEWEST, {"project": project_id, "low": low, "high": end, "rows": rows})
+        looked_at, oldest = cursor.fetchone()
+        floor = low if looked_at < rows else min(oldest, max(unindexed, low))
+        found = _fitting(search, floor, end, limit)
+        yield from found
+        end = floor
+        if end <= low or rows > LOOKED_AT or len(found) < COMMON:
+            return end
+        rows = min(LOOKED_AT * limit // len(found) + LOOKED_AT, LOOKED_AT_COMMON)
+
+
+def _fitting(search: Search, low: int, high: int, rows: int) -> list[int]:
+    cursor, project_id, wanted = search
+    sql, values = conditions(wanted, low, high)
+    cursor.execute(_FITTING.format(conditions=sql), {**values, "project": project_id, "rows": rows})
+    return [send_id for (send_id,) in cursor.fetchall()]
+
+
+def _check(search: Search, ids: Sequence[int]) -> list[int]:
+    """Those of the ids that fit, newest first."""
+    cursor, project_id, wanted = search
+    found: list[int] = []
+    ordered = sorted(ids, reverse=True)
+    for start in range(0, len(ordered), CHECKED):
+        some = ordered[start : start + CHECKED]
+        sql, values = conditions(wanted, some[-1], some[0] + 1)
+        cursor.execute(_FITTING_OF.format(conditions=sql), {**values, "project": project_id, "ids": some})
+        found += sorted((send_id for (send_id,) in cursor.fetchall()), reverse=True)
+    return found
+
+
+# --- By the status of recipients -------------------------------------------------------------------------------------
+
+_OF_STATUS = """
+SELECT id, send_id FROM sending_recipient
+ WHERE project_id = %(project)s AND status = %(status)s AND id >= %(low)s AND id < %(top)s
+ ORDER BY id DESC LIMIT %(rows)s
+"""
+
+
+def _by_status(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+    """Sends of the newest recipients of a status; returns below which id it has not looked (`low`: it has seen all).
+
+    A send's recipients lie behind it, and those of two sends may lie among each other. So of what was seen only sends
+    above the last recipient's id are sure to be the newest; the others wait for the next step.
+    """
+    cursor, project_id, wanted = search
+    top, rows, seen = hours_after(high, A_MINUTE), max(2 * limit, CHECKED), 0
+    waiting: set[int] = set()
+    while True:
+        values: dict[str, Any] = {"project": project_id, "status": wanted.status, "low": low, "top": top, "rows": rows}
+        cursor.execute(_OF_STATUS, values)
+        found = cursor.fetchall()
+        waiting.update(send_id for _, send_id in found if low <= send_id < high)
+        is_last = len(found) < rows
+        top = low if is_last else found[-1][0]
+        sure = [send_id for send_id in waiting if send_id >= top]
+        waiting.difference_update(sure)
+        yield from _check(search, sure)
+        seen += len(found)
+        if is_last:
+            return low
+        if wanted.has_text and seen >= OF_A_STATUS:
+            return min(top, high)
+
+
+# --- By the index ----------------------------------------------------------------------------------------------------
+
+_PROPOSED = """
+SELECT * FROM search_sends(
+  %(days)s::text[], %(low)s, %(high)s,
+  ARRAY(SELECT search_key(%(project)s, k.kind, lower(k.value))
+          FROM unnest(%(kinds)s::text[], %(values)s::text[]) AS k(kind, value)),
+  lower(%(sender)s), lower(%(recipient)s), lower(%(subject)s), %(most)s)
+"""
+
+
+def _by_index(search: Search, low: int, high: int) -> Iterator[int]:
+    """What the index of each day proposes and the rows confirm."""
+    cursor, project_id, wanted = search
+    values = index_values(project_id, wanted)
+    days = _days(cursor, low, high)
+    while days and high > low:
+        cursor.execute(_PROPOSED, {**values, "days": days, "low": low, "high": high, "most": PROPOSED})
+        proposed = [send_id for (send_id,) in cursor.fetchall()]
+        yield from _check(search, proposed)
+        if len(proposed) < PROPOSED:
+            return
+        high = proposed[-1]
+
+
+def _days(cursor: CursorWrapper, low: int, high: int) -> list[str]:
+    """The tables of the days that hold ids of the range, the newest first."""
+    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'sending_searchtext'::regclass")
+    first, last = (partition_name("sending_searchtext", id_time(end).date()) for end in (low, high))
+    return sorted((name for (name,) in cursor.fetchall() if first <= name <= last), reverse=True)
+
+
+# --- Of a page of sends ----------------------------------------------------------------------------------------------
 
 
 def recipients_by_send(sends: Sequence[Send]) -> dict[int, list[Recipient]]:

@@ -23,7 +23,7 @@ _TAIL = """
 SELECT count(*), max(id) FROM (
   SELECT id FROM sending_send WHERE id >= %(low)s AND id < %(high)s ORDER BY id LIMIT %(rows)s) AS tail
 """
-_TAKE = """
+_TAKE = r"""
 WITH fresh AS MATERIALIZED (
   SELECT s.id, s.project_id, s.queue_id, lower(s.from_address) AS sender, lower(coalesce(s.subject, '')) AS subject
     FROM sending_send s
@@ -35,11 +35,14 @@ WITH fresh AS MATERIALIZED (
    WHERE r.id >= %(low)s AND r.id < %(top)s
 ), people AS (
   SELECT id, count(*) AS number, E'\n' || string_agg(address, E'\n' ORDER BY position) || E'\n' AS addresses,
-         array_agg(search_key(project_id, 't', address)) AS keys
+         array_agg(search_key(project_id, 't', address))
+           || array_agg(search_key(project_id, 't-', left(address, 1))) FILTER (WHERE address ~ '^[\W_]') AS keys
     FROM person GROUP BY id
 ), added AS (
   INSERT INTO sending_searchtext (send_id, keys, from_text, to_text, subject_text)
-  SELECT f.id, p.keys || search_key(f.project_id, 'p', '') || search_key(f.project_id, 'f', f.sender),
+  SELECT f.id, p.keys || search_key(f.project_id, 'p', '') || search_key(f.project_id, 'f', f.sender)
+           || CASE WHEN f.sender ~ '^[\W_]' THEN ARRAY[search_key(f.project_id, 'f-', left(f.sender, 1))] END
+           || CASE WHEN f.subject ~ '^[\W_]' THEN ARRAY[search_key(f.project_id, 's-', left(f.subject, 1))] END,
          f.sender, p.addresses, f.subject
     FROM fresh f JOIN people p ON p.id = f.id ORDER BY f.id
   ON CONFLICT (send_id) DO NOTHING
