@@ -7,7 +7,7 @@ looked at itself.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,10 +27,11 @@ COMMON = 10  # a text that as many of those have is looked for among more of the
 LOOKED_AT_COMMON = 20_000
 CHECKED = 500  # sends that are checked at once
 PROPOSED = 5000  # by the index, at once
-OF_A_STATUS = 5000  # recipients with a status that are looked at, before a text is looked for by the index
+BEFORE_INDEX = 5000  # recipients of a status, or sends of a tag, that are looked at before a text is looked for by it
 A_MINUTE = 1 / 60  # in hours: a send's recipients have their ids from the statement that drew its own
 
 Search = tuple[CursorWrapper, int, SendFilter]
+Steps = Generator[int, None, int]  # ids that fit, newest first; then the id from which on nothing is left to look at
 
 
 def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int | None = None) -> list[Send]:
@@ -41,7 +42,7 @@ def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int |
     low, high = max(low, 0), max(high, 0)
     if low >= high:
         return []
-    if not wanted.has_text and not wanted.status:
+    if not (wanted.has_text or wanted.status or wanted.tag):
         return list(Send.objects.filter(project_id=project_id, pk__gte=low, pk__lt=high).order_by("-pk")[:limit])
     with connection.cursor() as cursor:
         ids = list(islice(_ids((cursor, project_id, wanted), low, high, limit), limit))
@@ -54,7 +55,9 @@ def find_sends(project_id: int, wanted: SendFilter, limit: int, before_id: int |
 def _ids(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
     """All that fits, newest first, found as it is asked for."""
     _, _, wanted = search
-    if wanted.status:
+    if wanted.tag:
+        end = yield from _by_tag(search, low, high, limit)
+    elif wanted.status:
         end = yield from _by_status(search, low, high, limit)
     else:
         end = yield from _look_at_newest(search, low, high, limit)
@@ -79,7 +82,7 @@ SELECT s.id FROM sending_send s
 """
 
 
-def _look_at_newest(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+def _look_at_newest(search: Search, low: int, high: int, limit: int) -> Steps:
     """What fits among the newest sends, and among more of them when it is common there; returns where it stopped."""
     cursor, project_id, _ = search
     end, rows = high, LOOKED_AT
@@ -125,7 +128,7 @@ SELECT id, send_id FROM sending_recipient
 """
 
 
-def _by_status(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+def _by_status(search: Search, low: int, high: int, limit: int) -> Steps:
     """Sends of the newest recipients of a status; returns below which id it has not looked (`low`: it has seen all).
 
     A send's recipients lie behind it, and those of two sends may lie among each other. So of what was seen only sends
@@ -147,8 +150,33 @@ def _by_status(search: Search, low: int, high: int, limit: int) -> Iterator[int]
         seen += len(found)
         if is_last:
             return low
-        if wanted.has_text and seen >= OF_A_STATUS:
+        if wanted.has_text and seen >= BEFORE_INDEX:
             return min(top, high)
+
+
+# --- By tag ----------------------------------------------------------------------------------------------------------
+
+_OF_TAG = """
+SELECT send_id FROM sending_sendtag
+ WHERE project_id = %(project)s AND tag = %(tag)s AND send_id >= %(low)s AND send_id < %(high)s
+ ORDER BY send_id DESC LIMIT %(rows)s
+"""
+
+
+def _by_tag(search: Search, low: int, high: int, limit: int) -> Steps:
+    """Sends of a tag that fit; returns below which id it has not looked."""
+    cursor, project_id, wanted = search
+    rows, seen = max(limit, CHECKED), 0
+    while True:
+        cursor.execute(_OF_TAG, {"project": project_id, "tag": wanted.tag, "low": low, "high": high, "rows": rows})
+        found = [send_id for (send_id,) in cursor.fetchall()]
+        yield from _check(search, found)
+        seen += len(found)
+        if len(found) < rows:
+            return low
+        high = found[-1]
+        if wanted.has_text and seen >= BEFORE_INDEX:
+            return high
 
 
 # --- By the index ----------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class SendFilter:
     is_case_sensitive: bool = False
     from_address: str | None = None
     to_address: str | None = None
+    tag: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -61,7 +62,8 @@ def pattern(text: str) -> str:
 
 def conditions(wanted: SendFilter, low: int, high: int) -> tuple[str, dict[str, Any]]:
     """(SQL that follows WHERE … over `s`, its values) for sends with ids from `low` to below `high`."""
-    parts, values = [], {"low": low, "high": high}
+    parts: list[str] = []
+    values: dict[str, Any] = {"low": low, "high": high}
     for name, text in (("from_address", wanted.from_text), ("subject", wanted.subject_text)):
         if text:
             is_exact = wanted.is_case_sensitive and name == "from_address"
@@ -70,6 +72,9 @@ def conditions(wanted: SendFilter, low: int, high: int) -> tuple[str, dict[str, 
     if wanted.from_address:
         parts.append("lower(s.from_address) = lower(%(sender)s)")
         values["sender"] = wanted.from_address
+    if wanted.tag:
+        parts.append("s.tags @> ARRAY[%(tag)s]::varchar[]")
+        values["tag"] = wanted.tag
     if wanted.status or wanted.to_text or wanted.to_address:
         sql, more = _recipient(wanted)
         parts.append(sql)
@@ -110,9 +115,9 @@ def _like(column: str, name: str, is_case_sensitive: bool) -> str:
 def index_values(project_id: int, wanted: SendFilter) -> dict[str, Any]:
     """What search_sends() is asked; a superset of what fits, as the index knows neither case nor status.
 
-    `wanted` are the kinds and values of keys that all must be there: whole addresses, or the project.
+    `wanted` are the kinds and values of keys that all must be there: whole addresses and the tag, or the project.
     """
-    whole = [("f", wanted.from_address), ("t", wanted.to_address)]
+    whole = [("f", wanted.from_address), ("t", wanted.to_address), ("g", wanted.tag)]
     keys = [(kind, text) for kind, text in whole if text] or [("p", "")]
     recipient = wanted.to_text or ""
     texts = {"from": wanted.from_text or "", "to": recipient, "subject": wanted.subject_text or ""}

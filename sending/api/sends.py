@@ -245,6 +245,9 @@ def _read_filter(query: Mapping[str, Any]) -> SendFilter:
         date_from=_read_date(query, "date_from_search", is_end=False),
         date_to=_read_date(query, "date_to_search", is_end=True),
         is_case_sensitive=True,
+        from_address=read_text(query, "from"),
+        to_address=read_text(query, "to"),
+        tag=read_text(query, "tag"),
     )
 
 

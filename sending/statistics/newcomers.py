@@ -25,7 +25,8 @@ SELECT count(*), max(id) FROM (
 """
 _TAKE = r"""
 WITH fresh AS MATERIALIZED (
-  SELECT s.id, s.project_id, s.queue_id, lower(s.from_address) AS sender, lower(coalesce(s.subject, '')) AS subject
+  SELECT s.id, s.project_id, s.queue_id, lower(s.from_address) AS sender, lower(coalesce(s.subject, '')) AS subject, s.tags,
+         s.is_test
     FROM sending_send s
    WHERE s.id >= %(low)s AND s.id < %(high)s AND NOT EXISTS (
      SELECT FROM sending_searchtext t WHERE t.send_id = s.id AND t.send_id >= %(low)s AND t.send_id < %(high)s)
@@ -41,15 +42,18 @@ WITH fresh AS MATERIALIZED (
 ), added AS (
   INSERT INTO sending_searchtext (send_id, keys, from_text, to_text, subject_text)
   SELECT f.id, p.keys || search_key(f.project_id, 'p', '') || search_key(f.project_id, 'f', f.sender)
+           || ARRAY(SELECT search_key(f.project_id, 'g', lower(tag)) FROM unnest(f.tags) AS tag)
            || CASE WHEN f.sender ~ '^[\W_]' THEN ARRAY[search_key(f.project_id, 'f-', left(f.sender, 1))] END
            || CASE WHEN f.subject ~ '^[\W_]' THEN ARRAY[search_key(f.project_id, 's-', left(f.subject, 1))] END,
          f.sender, p.addresses, f.subject
     FROM fresh f JOIN people p ON p.id = f.id ORDER BY f.id
   ON CONFLICT (send_id) DO NOTHING
   RETURNING send_id)
-SELECT f.project_id, f.queue_id, substring(f.sender from '[^@]*$') AS domain, f.id / %(hour)s AS hour, sum(p.number)
+SELECT f.project_id, f.queue_id, substring(f.sender from '[^@]*$') AS domain, f.id / %(hour)s AS hour, f.tags,
+       sum(p.number)
   FROM added a JOIN fresh f ON f.id = a.send_id JOIN people p ON p.id = f.id
- GROUP BY 1, 2, 3, 4
+ WHERE NOT f.is_test
+ GROUP BY 1, 2, 3, 4, 5
 """
 HOUR_OF_IDS = id_floor(datetime.fromisoformat("2020-01-01T01:00:00+00:00"))
 
@@ -87,8 +91,8 @@ def _take(cursor: CursorWrapper, low: int, high: int) -> None:
     values: dict[str, Any] = {"low": low, "high": high, "top": hours_after(high, 1), "hour": HOUR_OF_IDS}
     cursor.execute(_TAKE, values)
     tally = Tally()
-    for project_id, queue_id, domain, hour, number in cursor.fetchall():
-        mail = Mail(project_id, hour_of(id_time(hour * HOUR_OF_IDS)), domain or "", queue_id)
+    for project_id, queue_id, domain, hour, tags, number in cursor.fetchall():
+        mail = Mail(project_id, hour_of(id_time(hour * HOUR_OF_IDS)), domain or "", queue_id, tuple(tags or ()))
         tally.add(mail, None, "total", int(number))
     tally.write(cursor, id_time(high))
 

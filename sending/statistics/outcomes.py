@@ -42,8 +42,8 @@ SELECT id, subject_id, (payload->>'recipient_id')::bigint, kind, (payload->>'att
  WHERE subject_id = ANY(%(ids)s) AND id >= %(low)s AND id <= %(until)s AND kind = ANY(%(kinds)s)
 """
 _SENDS = """
-SELECT id, project_id, queue_id, lower(substring(from_address from '[^@]*$')), message_date FROM sending_send
- WHERE id = ANY(%(ids)s) AND id >= %(low)s AND id <= %(high)s
+SELECT id, project_id, queue_id, lower(substring(from_address from '[^@]*$')), message_date, tags
+  FROM sending_send WHERE id = ANY(%(ids)s) AND id >= %(low)s AND id <= %(high)s AND NOT is_test
 """
 _ATTEMPTS = """
 SELECT id, source_ip_id, site FROM sending_attempt WHERE id = ANY(%(ids)s) AND id >= %(low)s AND id <= %(high)s
@@ -113,10 +113,12 @@ def _stories(cursor: CursorWrapper, subjects: Iterable[int], until: int, kinds: 
     return list(found.values())
 
 
-def _sent(row: tuple[int, int, int, str, datetime]) -> _Sent:
-    send_id, project_id, queue_id, domain, message_date = row
+def _sent(row: tuple[Any, ...]) -> _Sent:
+    send_id, project_id, queue_id, domain, message_date, tags = row
     accepted = id_time(send_id)
-    return _Sent(Mail(project_id, hour_of(accepted), domain or "", queue_id), max(accepted, message_date))
+    return _Sent(
+        Mail(project_id, hour_of(accepted), domain or "", queue_id, tuple(tags or ())), max(accepted, message_date)
+    )
 
 
 def _tell(story: Sequence[_Told], wanted: set[int], sent: _Sent, ways: Mapping[int, Way], tally: Tally) -> None:

@@ -35,7 +35,7 @@ END $$;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sending', '0011_statistics_and_search'),
+        ('sending', '0012_labels_and_raw'),
     ]
 
     operations = [
