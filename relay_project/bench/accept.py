@@ -28,7 +28,7 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     conditions = facts(plan)
     address = settings.WEB_BIND
     with Process(["run_web"], {}, folder) as web:
-        _await_web(web)
+        await_web(web)
         warm = len(run_load(address, token, plan.traffic.body_bytes, plan.connections, WARM_SECONDS))
         meter = Meter.start(web, server_pid())
         seconds = run_load(address, token, plan.traffic.body_bytes, plan.connections, plan.seconds)
@@ -59,7 +59,8 @@ def _key(project: Project) -> str:
     return token
 
 
-def _await_web(web: Process) -> None:
+def await_web(web: Process) -> None:
+    """Return when the web process says that it is ready; raises BenchError."""
     url = "http://{}:{}/ready".format(*settings.PROBES["web"])
 
     def is_ready() -> bool:

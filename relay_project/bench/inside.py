@@ -10,13 +10,15 @@ from typing import Any
 from django.db import connections
 
 from relay_project.bench.accept import accept
+from relay_project.bench.archive import build_archive
 from relay_project.bench.build import build_history
 from relay_project.bench.latency import latency
-from relay_project.bench.launch import BUILD
+from relay_project.bench.launch import BUILD_ARCHIVE, BUILD_HISTORY
 from relay_project.bench.outgoing import drain, end_to_end
 from relay_project.bench.peers.compare import postfix
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.scenarios import PEER_SCENARIO
+from relay_project.bench.search import search
 from relay_project.supervise import sigterm_as_interrupt
 
 RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
@@ -25,7 +27,9 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "latency": latency,
     "accept": accept,
     PEER_SCENARIO: postfix,
-    BUILD: build_history,
+    "search": search,
+    BUILD_HISTORY: build_history,
+    BUILD_ARCHIVE: build_archive,
 }
 
 

@@ -1,4 +1,7 @@
-"""The folder of the history: where it is, what disk it needs, and that it is made once for each state of the tables."""
+"""The folders of the history and of the archive: where they are, what disk they need.
+
+Each is made once for each state of the tables.
+"""
 
 import fcntl
 import hashlib
@@ -8,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from relay_project.bench.database import BenchDatabase
@@ -16,7 +20,6 @@ from relay_project.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 # Of the system's folders for passing data this is the one that survives a restart and is no memory disk.
 DEFAULT_ROOT = Path(f"/var/tmp/relay-bench-{os.getuid()}")  # noqa: S108 - checked to be ours before it is used
-BYTES_PER_RECIPIENT = 1_500  # with all indexes, measured; 20 recipients to a message and an attempt
 BYTES_OF_A_RUN = 6 * 2**30  # a million waiting, and the write-ahead log
 # For COPY into fresh tables, which are then written once and without a log.
 BUILD_SETTINGS = {
@@ -27,13 +30,27 @@ BUILD_SETTINGS = {
 }
 
 
-class HistoryFolder:
-    """One history: of so many recipients, in the tables of this version."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is kept; `bytes_each` with all indexes, measured."""
 
-    def __init__(self, root: Path, recipients: int, code: Path) -> None:
+    name: str
+    of: str
+    bytes_each: int
+
+
+HISTORY = Kind("history", "recipients", 1_500)  # 20 recipients to a message and an attempt
+ARCHIVE = Kind("archive", "sends", 1_400)
+
+
+class KeptFolder:
+    """One history, or archive: of so many, in the tables of this version."""
+
+    def __init__(self, kind: Kind, root: Path, number: int, code: Path) -> None:
+        self.kind = kind
         self.root = root
-        self._recipients = recipients
-        self.path = root / f"history-{recipients}-{_digest_of_migrations(code)}"
+        self._number = number
+        self.path = root / f"{kind.name}-{number}-{_digest_of_migrations(code)}"
 
     @property
     def is_made(self) -> bool:
@@ -54,14 +71,14 @@ class HistoryFolder:
             yield
 
     def begin(self) -> None:
-        """Make an empty folder; histories of other sizes and older tables go, as they are large.
+        """Make an empty folder; those of other sizes and older tables go, as they are large.
 
         Says on stderr what disk it takes, and raises BenchError where that is not free.
         """
-        for old in self.root.glob("history-*"):
+        for old in self.root.glob(f"{self.kind.name}-*"):
             sys.stderr.write(f"Removing {old}, which is of another size or version, or not finished.\n")
             shutil.rmtree(old)
-        _check_disk(self.root, self._recipients)
+        _check_disk(self.root, self.kind, self._number)
         self.path.mkdir(mode=0o711)
         secret = self.path / "secret"
         secret.touch(mode=0o600)
@@ -77,15 +94,15 @@ class HistoryFolder:
         try:
             with EmbeddedPostgres(self.path / "data", settings=BUILD_SETTINGS if building else {}) as server:
                 secret = (self.path / "secret").read_text(encoding="ascii")
-                described = f"a PostgreSQL of its own with a history of {self._recipients:,} recipients"
+                described = f"a PostgreSQL of its own with the {self.kind.name} of {self._number:,} {self.kind.of}"
                 yield BenchDatabase(server.url, described, server.pid, server.data, secret)
         except EmbeddedPostgresError as error:
             raise BenchError(str(error)) from None
 
 
-def _check_disk(root: Path, recipients: int) -> None:
-    needed, free = recipients * BYTES_PER_RECIPIENT + BYTES_OF_A_RUN, shutil.disk_usage(root).free
-    words = f"A history of {recipients:,} recipients needs {needed / 1e9:,.1f} GB of disk under {root}"
+def _check_disk(root: Path, kind: Kind, number: int) -> None:
+    needed, free = number * kind.bytes_each + BYTES_OF_A_RUN, shutil.disk_usage(root).free
+    words = f"The {kind.name} of {number:,} {kind.of} needs {needed / 1e9:,.1f} GB of disk under {root}"
     if free < needed:
         raise BenchError(f"{words}, and {free / 1e9:,.1f} GB are free.")
     sys.stderr.write(f"{words}; {free / 1e9:,.1f} GB are free. It is made once and kept.\n")

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from relay_project.bench.database import BenchDatabase, bench_database
-from relay_project.bench.kept import DEFAULT_ROOT, HistoryFolder
+from relay_project.bench.kept import ARCHIVE, DEFAULT_ROOT, HISTORY, KeptFolder
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.db.child import tethered
 from relay_project.quickstart.ports import LOOPBACK, choose_ports
 
-BUILD = "build_history"  # the scenario that makes the history; not one of those that people name
+# The scenarios that make what is kept; none of those that people name.
+BUILD_HISTORY, BUILD_ARCHIVE = "build_history", "build_archive"
 INSTANCE_DOMAIN = "relay.test"  # RFC 6761: .test never leaves the machine
 UNSIGNED_DOMAIN = "unsigned.test"  # an instance domain without a key: mail accepted for it has a signature less
 STOP_SECONDS = 60.0  # for the run to stop its children and the sink
@@ -32,30 +33,41 @@ class Place:
     keep: bool = False
     history_root: Path = DEFAULT_ROOT
 
+    @property
+    def code(self) -> Path:
+        """The folder of the program."""
+        return self.manage.parent
+
 
 def run_apart(plan: Plan, place: Place) -> dict[str, Any]:
-    """Run a plan over an empty database, or over the history; returns its result. Raises BenchError.
+    """Run a plan over an empty database, or over what is kept; returns its result. Raises BenchError.
 
-    Leaves nothing but the history, unless `keep`.
+    Leaves nothing but what is kept, unless `keep`.
     """
     if plan.history:
-        return _run_over_history(plan, place)
+        return _run_over_kept(
+            plan, place, BUILD_HISTORY, KeptFolder(HISTORY, place.history_root, plan.history, place.code)
+        )
+    if plan.archive:
+        return _run_over_kept(
+            plan, place, BUILD_ARCHIVE, KeptFolder(ARCHIVE, place.history_root, plan.archive, place.code)
+        )
     with bench_database(place.database_url, place.keep) as database:
         return _run_over(plan, place, database)
 
 
-def _run_over_history(plan: Plan, place: Place) -> dict[str, Any]:
+def _run_over_kept(plan: Plan, place: Place, build: str, kept: KeptFolder) -> dict[str, Any]:
     if place.database_url:
-        raise BenchError("The history has a server of its own: run this one without DATABASE_URL.")
-    history = HistoryFolder(place.history_root, plan.history, place.manage.parent)
-    with history.locked():
-        if not history.is_made:
-            history.begin()
-            with history.database(building=True) as database:
-                made = _run_over(replace(plan, scenario=BUILD), place, database)
-            history.finish()
-            sys.stderr.write(f"The history is made: {made['bytes'] / 1e9:.1f} GB in {made['seconds']:.0f} seconds.\n")
-        with history.database() as database:
+        raise BenchError(f"The {kept.kind.name} has a server of its own: run this one without DATABASE_URL.")
+    with kept.locked():
+        if not kept.is_made:
+            kept.begin()
+            with kept.database(building=True) as database:
+                made = _run_over(replace(plan, scenario=build), place, database)
+            kept.finish()
+            size, seconds = made["bytes"] / 1e9, made["seconds"]
+            sys.stderr.write(f"The {kept.kind.name} is made: {size:.1f} GB in {seconds:.0f} seconds.\n")
+        with kept.database() as database:
             return _run_over(plan, place, database)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 LEAST_RATE = 50  # messages a second; whatever is slower than this is given up
 START_SECONDS = 60.0  # for processes to start, and for the last mails to be settled
 FILL_RATE = 500  # messages a second; accepting in batches is many times as fast
+ARCHIVE_RATE = 2_000  # sends a second that an archive is made at; it is many times as fast
 CLONE_RATE = 4_000  # rows of mail a second that are put into the tables by COPY; it is ten times as fast
 
 
@@ -68,6 +69,7 @@ class Plan:
     pace: float = 0.0  # messages a second; 0: as fast as it can
     backlog: int = 0  # mails of another project that are waiting before `latency` begins
     waiting: int = 0  # mails that `drain` finds waiting; it ends when `messages` of them have arrived
+    archive: int = 0  # sends that `search` looks in, made once and kept
     history: int = 0  # finished recipients over 30 daily partitions, made once and kept
 
     @classmethod
@@ -84,7 +86,7 @@ class Plan:
     def preparation_seconds(self) -> float:
         """How long filling the tables may take."""
         cloned = self.backlog + self.waiting + self.remote.tarpit_mails + self.history
-        return 2 * START_SECONDS + self.traffic.messages / FILL_RATE + cloned / CLONE_RATE
+        return 2 * START_SECONDS + self.traffic.messages / FILL_RATE + cloned / CLONE_RATE + self.archive / ARCHIVE_RATE
 
     @property
     def deadline_seconds(self) -> float:

@@ -57,6 +57,11 @@ SCENARIOS = {
         "single HTTP requests against the web process; nobody sends",
         ("body_bytes", "seconds", "connections"),
     ),
+    "search": Scenario(
+        "GET /sends with filters, over 10 M sends in 30 daily partitions",
+        ("archive",),
+        {"archive": 10_000_000},
+    ),
 }
 COMPARISONS = {
     "starttls": Comparison(

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from relay_project.bench.kept import HistoryFolder
+from relay_project.bench.kept import HISTORY, KeptFolder
 from relay_project.bench.letters import batches, letter
 from relay_project.bench.outgoing import wanted
 from relay_project.bench.plan import BenchError, Plan, Traffic, make_plan
@@ -157,18 +157,18 @@ def test_a_history_is_made_again_for_other_tables_and_only_where_there_is_room(t
     migration = tmp_path / "code" / "sending" / "migrations" / "0001_initial.py"
     migration.parent.mkdir(parents=True)
     migration.write_text("first")
-    folder = HistoryFolder(tmp_path / "kept", 4000, tmp_path / "code")
+    folder = KeptFolder(HISTORY, tmp_path / "kept", 4000, tmp_path / "code")
     with folder.locked():
         folder.begin()
         with pytest.raises(BenchError, match="Another benchmark uses"), folder.locked():
             pass
     assert not folder.is_made
     folder.finish()
-    assert HistoryFolder(tmp_path / "kept", 4000, tmp_path / "code").is_made
+    assert KeptFolder(HISTORY, tmp_path / "kept", 4000, tmp_path / "code").is_made
     migration.write_text("changed")
-    assert not HistoryFolder(tmp_path / "kept", 4000, tmp_path / "code").is_made
+    assert not KeptFolder(HISTORY, tmp_path / "kept", 4000, tmp_path / "code").is_made
     with pytest.raises(BenchError, match=r"needs 1,500,006\.4 GB of disk"):
-        HistoryFolder(tmp_path / "kept", 10**12, tmp_path / "code").begin()
+        KeptFolder(HISTORY, tmp_path / "kept", 10**12, tmp_path / "code").begin()
     assert not folder.is_made  # what was of another size has gone
 
 

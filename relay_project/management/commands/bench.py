@@ -140,6 +140,7 @@ def _add_plan_options(parser: ArgumentParser) -> None:
     add("--pace", type=float, help="messages a second; 0: as fast as it can")
     add("--backlog", type=_count(0, 10_000_000), help="of another project, waiting")
     add("--waiting", type=_count(0, 10_000_000), help="mails put into the tables by COPY in place of accepting")
+    add("--archive", type=_count(30_000, 100_000_000), help="sends that `search` looks in")
     add("--history", type=_count(0, 100_000_000), help="finished recipients over 30 daily partitions")
 
 
