@@ -40,7 +40,7 @@ def search(plan: Plan, folder: Path) -> dict[str, Any]:
         cursor.execute("SELECT count(*) FROM sending_send WHERE project_id = %s AND id > 0", [project.pk])
         of_project = int(cursor.fetchone()[0])
     known = _sample(project.pk)
-    with Process(["run_web"], {"API_REQUESTS_A_MINUTE": "100000000"}, folder) as web:
+    with Process(["run_web"], {"REQUESTS_PER_MINUTE": "1000000"}, folder) as web:
         await_web(web)
         client = _Client(token)
         kinds = {name: _ask(client, questions) for name, questions in _kinds(known).items()}

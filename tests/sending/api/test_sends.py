@@ -306,7 +306,7 @@ def test_a_page_costs_the_same_however_long_it_is(api, django_assert_num_queries
         api.send(to=["a@example.test", "b@example.test"])
     with django_assert_num_queries(5):  # the key, the rate, the sends, their recipients, what waits
         assert len(ids(api.get("/sends"))) == 3
-    with django_assert_num_queries(6):  # …, what there is of that status, whether it fits
+    with django_assert_num_queries(7):  # …, what there is of that status, whether it fits
         assert len(ids(api.get("/sends?status=queued&to_search=b@&subject_search=hell&from_search=shop"))) == 3
     send_id = api.send()
     with django_assert_num_queries(9):  # …, its domain, what is before it, its source IPs, no attempts
