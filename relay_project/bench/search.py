@@ -19,7 +19,8 @@ from projects.api_keys import create_key
 from projects.models import Project
 from projects.scopes import Scope
 from relay_project.bench.accept import ALLOWED, await_web
-from relay_project.bench.archive import BIG, DAYS, FIRST, LAST
+from relay_project.bench.archive import BIG, FIRST, LAST
+from relay_project.bench.build import DAYS
 from relay_project.bench.facts import facts, percentiles
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.process import Process

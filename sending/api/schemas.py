@@ -242,7 +242,6 @@ SEND_FILTER: dict[str, Schema] = {
     "status": text("Sends with a recipient of this status; an unknown word is ignored."),
     "from": text("The sender's whole address; case does not matter."),
     "to": text("A recipient's whole address; case does not matter. With `status`, one recipient fits both."),
-    "tag": text("Sends with this tag."),
     "from_search": text("A part of the sender's address; case matters."),
     "to_search": text("A part of a recipient's address; case matters. With `status`, one recipient fits both."),
     "subject_search": text("A part of the subject; case does not matter.", maximum=MAX_SUBJECT),

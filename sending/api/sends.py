@@ -57,7 +57,7 @@ class SendsView(Endpoint):
 
     @describe("listSends", "List sends", "The newest first, without attempts.", query=SEND_FILTER, answer=listed(SEND))
     def get(self, request: Request) -> Response:
-        """A page of sends, the newest first; three queries, whatever the page's length."""
+        """A page of sends, the newest first; few queries, whatever the page's length."""
         page = read_page(request.query_params)
         wanted = _read_filter(request.query_params)
         return Response(send_objects(find_sends(self.project.pk, wanted, page.limit, page.before_id)))
@@ -241,7 +241,6 @@ def _read_filter(query: Mapping[str, Any]) -> SendFilter:
         from_text=read_text(query, "from_search"),
         to_text=read_text(query, "to_search"),
         subject_text=read_text(query, "subject_search", 998),
-        tag=read_text(query, "tag"),
         date_from=_read_date(query, "date_from_search", is_end=False),
         date_to=_read_date(query, "date_to_search", is_end=True),
         is_case_sensitive=True,
