@@ -15,6 +15,7 @@ from relay_project.web.errors import ApiError
 
 Subject = TypeVar("Subject", bound=Model)
 
+ARCHIVED = "This project is archived."
 MAX_PROJECT_ID = 2**63 - 1  # a bigint
 
 
@@ -28,6 +29,10 @@ class NoSuchProject(NoAccess):
 
 class NotAMember(NoAccess):
     """The project exists, and is none of this person's business."""
+
+
+class Archived(NoAccess):
+    """The project was put away; only staff still look at it."""
 
 
 class NoSuchEntity(LookupError):
@@ -65,7 +70,7 @@ def caller_for(user: User, project_id: int, address: str = "") -> Caller:
 
 
 def enter(user: User, project_id: int) -> tuple[Project, frozenset[str]]:
-    """The project and this person's scopes in it; raises NoSuchProject or NotAMember."""
+    """The project and this person's scopes in it; raises NoSuchProject, NotAMember or Archived."""
     if not 0 < project_id <= MAX_PROJECT_ID:
         raise NoSuchProject("Invalid project ID.")
     project = Project.objects.filter(pk=project_id).first()
@@ -74,6 +79,10 @@ def enter(user: User, project_id: int) -> tuple[Project, frozenset[str]]:
     scopes = scopes_in(user, project)
     if scopes is None:
         raise NotAMember("You do not have access to this project.")
+    if project.archived_at is not None:
+        if not user.is_staff:
+            raise Archived(ARCHIVED)
+        scopes &= STAFF_SCOPES
     return project, scopes
 
 
@@ -89,17 +98,23 @@ def scopes_in(user: User, project: Project) -> frozenset[str] | None:
 
 
 def projects_of(user: User | AnonymousUser) -> QuerySet[Project]:
-    """The projects that a person may enter: for staff all of them."""
+    """The projects that a person may enter: for staff all of them. Not those that were archived."""
     if not user.is_authenticated or not user.is_active:
         return Project.objects.none()
-    if user.is_staff:
-        return Project.objects.all()
-    return Project.objects.filter(Q(memberships__user=user)).distinct()
+    listed = Project.objects.filter(archived_at=None)
+    return listed if user.is_staff else listed.filter(Q(memberships__user=user)).distinct()
+
+
+def archived_of(user: User) -> QuerySet[Project]:
+    """The archived projects that a person may restore: their owners', for staff all of them."""
+    put_away = Project.objects.filter(archived_at__isnull=False)
+    mine = Q(memberships__user=user, memberships__scopes__contains=[Scope.PROJECT_WRITE])
+    return put_away if user.is_staff else put_away.filter(mine).distinct()
 
 
 def memberships_of(user: User) -> QuerySet[Membership]:
     """The memberships a person has, with their projects."""
-    return Membership.objects.filter(user=user).select_related("project", "user")
+    return Membership.objects.filter(user=user, project__archived_at=None).select_related("project", "user")
 
 
 def entity(objects: QuerySet[Subject], project: Project, identifier: int) -> Subject:

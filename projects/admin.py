@@ -5,16 +5,17 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
 from accounts import audit
-from projects import domain_status, limits
+from projects import domain_status, life, limits
 from projects.access import Caller
 from projects.api_keys import KeyChange, update_key
 from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
-from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project
+from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project, Suspension
 from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed
 
 __all__ = ["FormerSecretAdmin", "InvitationAdmin", "MembershipAdmin"]  # registered there
@@ -51,16 +52,107 @@ LIMIT_HELP = {
 }
 
 
+class SuspendForm(WithReason):
+    """Why, for those whose mail it is."""
+
+    reason = forms.CharField(
+        max_length=life.MAX_REASON,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Shown to the project's people and programs, and kept in the audit log.",
+    )
+
+
 def by_staff(request: HttpRequest) -> Caller:
     """Staff as the caller of a rule: outside of the project, so without its scopes."""
     return Caller(frozenset(), user=audit.actor_of(request), address=audit.address_of(request) or "")
+
+
+class Standing(admin.SimpleListFilter):
+    """Whether a project may send."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The choices."""
+        return [("active", "Active"), ("suspended", "Suspended"), ("archived", "Archived")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """The chosen ones."""
+        wanted = {
+            "active": Q(suspended_at=None, archived_at=None),
+            "suspended": Q(suspended_at__isnull=False),
+            "archived": Q(archived_at__isnull=False),
+        }
+        return queryset.filter(wanted.get(self.value() or "", Q()))
+
+
+@admin.register(Suspension)
+class SuspensionAdmin(Facts):
+    """Times in which staff let nothing of a project leave."""
+
+    list_display = ("id", PROJECT, "began_at", "ended_at", "reason")
 
 
 @admin.register(Project)
 class ProjectAdmin(Facts):
     """Tenants."""
 
-    actions_detail = ("set_limits",)
+    actions_detail = ("set_limits", "suspend", "resume", "archive", "restore")
+    computed = ("state",)
+
+    @column("state", label={"active": "success", "suspended": "danger", "archived": "info"})
+    def state(self, project: Project) -> str:
+        """Whether it may send."""
+        return "archived" if project.archived_at else "suspended" if project.suspended_at else "active"
+
+    @confirmed(
+        "Suspend",
+        question="Nothing of “{}” will be accepted or sent until it is resumed; what waits is kept. Continue?",
+        icon="block",
+        form=SuspendForm,
+        fits=lambda project: not (project.suspended_at or project.is_system),
+        danger=True,
+    )
+    def suspend(self, request: HttpRequest, project: Project, data: dict[str, Any]) -> str:
+        """Stop a project's mail."""
+        life.suspend(project, data["reason"], timezone.now(), by_staff(request))
+        return f"{project} is suspended."
+
+    @confirmed(
+        "Resume",
+        question="“{}” may send again, and what waits leaves now. Continue?",
+        icon="play_arrow",
+        fits=lambda project: project.suspended_at is not None,
+    )
+    def resume(self, request: HttpRequest, project: Project, data: dict[str, Any]) -> str:
+        """Let a suspended project send."""
+        life.resume(project, timezone.now(), by_staff(request))
+        return f"{project} may send again."
+
+    @confirmed(
+        "Archive",
+        question="The keys of “{}” stop working, its people do not find it any more, and all of its mail that waits "
+        "is cancelled. Continue?",
+        icon="archive",
+        fits=lambda project: not (project.archived_at or project.is_system),
+        danger=True,
+    )
+    def archive(self, request: HttpRequest, project: Project, data: dict[str, Any]) -> str:
+        """Put a project away; housekeeping cancels what waits."""
+        life.archive(project, timezone.now(), by_staff(request))
+        return f"{project} is archived."
+
+    @confirmed(
+        "Restore",
+        question="“{}” comes back with its keys, domains and people. Continue?",
+        icon="unarchive",
+        fits=lambda project: project.archived_at is not None,
+    )
+    def restore(self, request: HttpRequest, project: Project, data: dict[str, Any]) -> str:
+        """Bring an archived project back."""
+        life.restore(project, timezone.now(), by_staff(request))
+        return f"{project} is back."
 
     @confirmed(
         "Set limits",
@@ -74,9 +166,9 @@ class ProjectAdmin(Facts):
         limits.set_limits(project, data, by_staff(request))
         return f"The limits of {project} are set."
 
-    list_display = ("id", "name", "send_type", "is_system", "created_at")
+    list_display = ("id", "name", "send_type", "state", "is_system", "created_at")
     list_display_links = ("id", "name")
-    list_filter = ("send_type", "is_system")
+    list_filter = (Standing, "send_type")
     search_fields = ("name",)
     search_help_text = "Name"
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from django.db import transaction
 from django.db.models import Q
 
-from projects.access import Caller, check_grant, record_by
+from projects.access import ARCHIVED, Caller, check_grant, record_by
 from projects.guesses import check_guess, note_right, note_wrong
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
@@ -136,6 +136,8 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
         raise KeyRefused("This API key is disabled.")
     if key.expires_at is not None and key.expires_at <= now:
         raise KeyRefused("This API key has expired.")
+    if key.project.archived_at is not None:
+        raise KeyRefused(ARCHIVED)
     if not is_allowed(address, tuple(key.allowed_ips)):
         raise KeyRefused("Client IP is not allowed for this API key.")
     note_right(token_hash)

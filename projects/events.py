@@ -36,6 +36,10 @@ class EventKind(StrEnum):
     SUPPRESSION_CREATED = "suppression.created"
     SUPPRESSION_DELETED = "suppression.deleted"
     SUPPRESSION_IMPORTED = "suppression.imported"
+    PROJECT_SUSPENDED = "project.suspended"
+    PROJECT_RESUMED = "project.resumed"
+    PROJECT_ARCHIVED = "project.archived"
+    PROJECT_RESTORED = "project.restored"
 
 
 # WITH ORDINALITY keeps the order of the rows, so the ids come back in it. Both inserts are one statement: a round trip

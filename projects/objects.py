@@ -17,13 +17,15 @@ def timestamp(moment: datetime | None) -> int | None:
 
 
 def project_object(project: Project) -> dict[str, Any]:
-    """Project; `content_days` is ours."""
+    """Project; `content_days`, `status` and `suspend_reason` are ours."""
     return {
         "id": project.pk,
         "created_at": timestamp(project.created_at),
         "name": project.name,
         "send_type": str(project.send_type),
         "content_days": content_days(project),
+        "status": "archived" if project.archived_at else "suspended" if project.suspended_at else "active",
+        "suspend_reason": project.suspend_reason or None,
     }
 
 

@@ -5,6 +5,7 @@ from django.urls import path
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
 from projects.api.invitations import AcceptInvitationView, InvitationsView, InvitationView, SendAgainView
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
+from projects.api.life import RestoreView
 from projects.api.limits import LimitsView
 from projects.api.members import MembershipsView, MembershipView, ProjectUsersView, ProjectUserView, RolesView
 from projects.api.one_domain import (
@@ -22,6 +23,7 @@ urlpatterns = [
     path("init/project", InitProjectView.as_view()),
     path("project", ProjectView.as_view()),
     path("project/limits", LimitsView.as_view()),
+    path("project/restore", RestoreView.as_view()),
     path("project-users", ProjectUsersView.as_view()),
     path("project-users/<str:member_id>", ProjectUserView.as_view()),
     path("invitations", InvitationsView.as_view()),

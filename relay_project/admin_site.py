@@ -94,6 +94,7 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Projects", "folder", "projects_project"),
             ("Members", "group", "projects_membership"),
+            ("Suspensions", "block", "projects_suspension"),
             ("Invitations", "mark_email_unread", "projects_invitation"),
             ("Domains", "language", "projects_domain"),
             ("DKIM keys", "signature", "projects_dkimkey"),

@@ -19,6 +19,7 @@ from procrastinate.contrib.django import app
 DRAIN = "sending.drain"  # one waiting at most per queue
 WAKE_EVERY_SECONDS = 0.1  # of one process for one queue
 OPERATIONS = "sending.operations"  # staff gave an order over waiting mail
+STOPPED = "sending.stopped"  # a project was suspended or archived: its waiting mail is put in order
 HOUSEKEEPING = "housekeeping"  # the procrastinate queue of periodic work, taken by run_housekeeping
 STALLED_AFTER = timedelta(minutes=10)  # a job still `doing` without its worker's heartbeat for this long is nobody's
 

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     SITE_LIMIT = "site_limit"  # a slot at the receiving site
     SITE_PAUSED = "site_paused"
     QUEUE_PAUSED = "queue_paused"
+    PROJECT_SUSPENDED = "project_suspended"
     DOMAIN_STOPPED = "domain_stopped"  # the From domain may not send
     NO_SOURCE_IP = "no_source_ip"
     NO_SENDER = "no_sender"
@@ -86,7 +87,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A queue's pause by staff."""
+    """A queue's pause, or a project's suspension, by staff."""
 
     since: datetime
     reason: str
@@ -118,6 +119,7 @@ class Wait:
     flight: Flight | None = None
     hold: Hold | None = None
     pause: Pause | None = None
+    suspension: Pause | None = None  # of the project, by staff
     carriers: tuple[Carrier, ...] | None = None
     is_sticky: bool = False
     ahead: Ahead | None = None
@@ -135,7 +137,7 @@ def explain(
     """The one reason. `cancelled`: why it was taken back."""
     if wait is None:
         return Reason(Kind.FINAL, _final(status, last, cancelled))
-    for told in (_flight, _paused, _site_paused, _stopped, _later, _carried, _held):
+    for told in (_flight, _suspended, _paused, _site_paused, _stopped, _later, _carried, _held):
         reason = told(wait, last, max_tries, now)
         if reason is not None:
             return reason
@@ -187,6 +189,14 @@ def _flight(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) ->
     server = f" on {flight.server}" if flight.server else ""
     detail = f"Attempt {flight.attempt_id}, by sender {flight.sender_id}{server}."
     return Reason(Kind.IN_FLIGHT, f"{text} {until}", flight.lease_until, detail)
+
+
+def _suspended(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:
+    suspension = wait.suspension
+    if suspension is None:
+        return None
+    text = f"This project is suspended: {suspension.reason.rstrip('. ')}. Nothing of it leaves until staff resume it."
+    return Reason(Kind.PROJECT_SUSPENDED, text, None, f"Suspended since {clock(suspension.since, now)}.")
 
 
 def _paused(wait: Wait, last: LastWord | None, max_tries: int, now: datetime) -> Reason | None:

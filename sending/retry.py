@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from projects.events import NewEvent, emit_many
+from projects.life import stop_of
 from projects.models import Domain
 from projects.models.domain import MAY_SEND
 from relay_project import jobs
@@ -48,6 +49,7 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
             if is_due and send.message_date > now:  # scheduled: a mail dated in the future scores as spam
                 move_date(cursor, send, now)
         else:
+            _check_project(send)
             _check_domain(send)
             _check_content(cursor, send)
             due_at = _due_at(send_after, now)
@@ -55,6 +57,11 @@ def retry(send: Send, now: datetime, send_after: int | None = None, recipient_id
         if is_due:
             jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(send.queue_id))
     return retried
+
+
+def _check_project(send: Send) -> None:
+    if stop := stop_of(send.project):
+        raise RetryRefused(stop)
 
 
 def _check_domain(send: Send) -> None:

@@ -7,9 +7,10 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from ips.limits import forget_lessons
+from projects.life import suspensions_since
 from relay_project import jobs
 from relay_project.metrics import Gauge
-from sending.backlog import orders, upkeep
+from sending.backlog import orders, stopped, upkeep
 from sending.backlog.depth import Depth, read_depths
 from sending.backlog.expire import Sweep
 from sending.backlog.ledger import read_ledger
@@ -19,6 +20,7 @@ from sending.deliver.shape_counts import forget_counts
 
 QUEUE_SIZE = Gauge("email_queue_size", "Recipients that wait, by queue.", ["queue_name"])
 OLDEST_DUE = Gauge("relay_queue_oldest_due_seconds", "How long the oldest due mail has stood.", ["queue_name"])
+SUSPENDED = Gauge("relay_projects_suspended", "Projects whose mail staff have stopped.")
 SILENT = Gauge("relay_ledger_silent", "Recipients that are not final and wait nowhere; must be 0.")
 STRAY = Gauge("relay_ledger_stray", "Waiting rows of recipients that are final; must be 0.")
 
@@ -43,6 +45,24 @@ def operations() -> None:
 def find_orders(timestamp: int) -> None:
     """Once a minute: orders whose wake-up was lost."""
     orders.carry_on(ORDER_SECONDS)
+
+
+STOPPED_SECONDS = 8.0  # of one run
+
+
+@app.task(name=jobs.STOPPED, queue=jobs.HOUSEKEEPING, retry=RetryStrategy(max_attempts=1))
+def settle_stopped() -> None:
+    """A project was suspended or archived: its waiting mail is put in order."""
+    stopped.unhang()
+    stopped.cancel_archived(timezone.now(), STOPPED_SECONDS)
+
+
+@jobs.every("* * * * *", "sending.stopped_projects")
+def keep_stopped(timestamp: int) -> None:
+    """Once a minute: what came back to the waiting mail of such projects meanwhile, and how many are suspended."""
+    SUSPENDED.set(len(suspensions_since(timezone.now())))
+    stopped.unhang()
+    stopped.cancel_archived(timezone.now(), STOPPED_SECONDS)
 
 
 EXPIRY_SECONDS = 8.0  # of one run

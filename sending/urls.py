@@ -3,6 +3,7 @@
 from django.urls import path
 
 from sending.api import suppressions
+from sending.api.archive import ArchiveView
 from sending.api.sends import (
     CancelView,
     ContentView,
@@ -14,6 +15,7 @@ from sending.api.sends import (
 )
 
 urlpatterns = [
+    path("project/archive", ArchiveView.as_view()),
     path("sends", sends),
     path("suppressions", suppressions.SuppressionsView.as_view()),
     path("suppressions/import", suppressions.ImportView.as_view()),

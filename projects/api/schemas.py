@@ -44,6 +44,8 @@ PROJECT = answer(
         "name": string(examples=["Shop"]),
         "send_type": choice(SendType.values, "What it sends; for good."),
         "content_days": integer("For how many days bodies, headers and attachments are kept.", 1),
+        "status": choice(("active", "suspended", "archived"), "Suspended by staff, or archived: it sends nothing."),
+        "suspend_reason": nullable(string("Why staff suspended it.")),
     },
 )
 USER = answer(
@@ -104,6 +106,7 @@ PROJECT_CHANGE = body(
         "content_days": integer("Null: as long as the installation keeps it.", LEAST_DAYS, most_days()),
     },
 )
+RESTORE = body("RestoreProject", {"project_id": identifier()}, ["project_id"])
 NEW_PROJECT = body(
     "NewProject", {"name": text(blank=False), "send_type": choice(SendType.values)}, ["name", "send_type"]
 )

@@ -3,17 +3,20 @@
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_safe
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.audit import address_of
 from accounts.models import Identity
-from projects.access import Caller, memberships_of, projects_of
+from projects.access import Caller, archived_of, memberships_of, projects_of
 from projects.console.page import LAST_PROJECT, person_of, render_outside
+from projects.life import archived_project, restore
 from projects.members import create_project
 from projects.models import Project, SendType
 from projects.roles import role_of
+from relay_project.web.errors import ApiError
 
 LISTED = 100  # projects on a page; the search finds the others
 
@@ -43,8 +46,23 @@ def projects(request: HttpRequest) -> HttpResponse:
     if search:
         found = found.filter(name__icontains=search)
     rows = list(found.order_by("name", "pk")[: LISTED + 1])
-    context = {"rows": rows[:LISTED], "has_more": len(rows) > LISTED, "search": search}
+    archived = archived_of(person_of(request)).order_by("-archived_at")[:LISTED]
+    context = {"rows": rows[:LISTED], "has_more": len(rows) > LISTED, "search": search, "archived": archived}
     return render_outside(request, "console/projects.html", context)
+
+
+@require_POST
+@login_required
+def restore_project(request: HttpRequest, project_id: int) -> HttpResponse:
+    """Bring an archived project back; one that this person may not restore looks like none."""
+    user = person_of(request)
+    try:
+        project = archived_project(user, project_id)
+    except ApiError as refusal:
+        raise Http404 from refusal
+    restore(project, timezone.now(), Caller(frozenset(), user=user, address=address_of(request) or ""))
+    messages.success(request, f"{project} is back.")
+    return redirect("console-projects")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

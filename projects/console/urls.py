@@ -9,6 +9,7 @@ outside = [
     path("", start.start, name="console-start"),
     path("new", start.new_project, name="console-new"),
     path("projects", start.projects, name="console-projects"),
+    path("projects/<int:project_id>/restore", start.restore_project, name="console-restore"),
     path("account", start.account, name="console-account"),
     path("invitation/<str:token>", joining.InvitationPage.as_view(), name="invitation"),
     path("memberships/<int:membership_id>/leave", joining.leave, name="console-leave"),

@@ -5,7 +5,7 @@ from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain,
 from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
 from projects.models.invitation import Invitation
-from projects.models.project import Membership, Project, SendType
+from projects.models.project import Membership, Project, SendType, Suspension
 
 __all__ = [
     "ApiKey",
@@ -23,4 +23,5 @@ __all__ = [
     "Project",
     "ReturnPathStatus",
     "SendType",
+    "Suspension",
 ]

@@ -29,6 +29,12 @@ class Project(models.Model):
     sends_per_day = models.PositiveIntegerField(null=True, blank=True, help_text="0: no limit.")
     recipients_per_send = models.PositiveIntegerField(null=True, blank=True)
     message_bytes = models.PositiveIntegerField(null=True, blank=True)
+    suspended_at = models.DateTimeField(null=True, blank=True, help_text="Staff stopped its mail; null: it may send.")
+    suspend_reason = models.CharField(max_length=255, blank=True, db_default="", default="")
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="Put away: nothing of it works or is listed.")
+    emptied_at = models.DateTimeField(
+        null=True, blank=True, help_text="When nothing of what was archived waited any more."
+    )
     is_system = models.BooleanField(default=False, help_text="Owns the instance domain and sends Relay's own notices.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -39,9 +45,34 @@ class Project(models.Model):
                 fields=("is_system",), condition=models.Q(is_system=True), name="one_system_project"
             ),
         )
+        indexes = (  # the few that every claim leaves out
+            models.Index(
+                fields=("id",),
+                condition=models.Q(suspended_at__isnull=False) | models.Q(archived_at__isnull=False),
+                name="project_stopped",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
+
+
+class Suspension(models.Model):
+    """A time in which staff let nothing of a project leave: it does not count towards the lifetime of its mail."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="suspensions")
+    reason = models.CharField(max_length=255)
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-began_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("project",), condition=models.Q(ended_at=None), name="one_open_suspension"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.project} since {self.began_at:%Y-%m-%d %H:%M}"
 
 
 class Membership(models.Model):

@@ -71,6 +71,7 @@ def _accept_each(
 
 def _candidate(project: Project, request: SendRequest, known: dict[str, Domain | None], now: datetime) -> Candidate:
     """The rules, in the contract's order."""
+    rules.check_project(project)
     rules.check_key(request)
     rules.check_schedule(request, now)
     rules.check_texts(request)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from projects.life import stop_of
 from projects.limits import in_units
 from projects.models import Domain, DomainStatus, Project, SendType
 from projects.models.domain import MAY_SEND
@@ -18,6 +19,12 @@ MAX_AHEAD = timedelta(
 )  # a partition that something waiting refers to is not dropped; mail lies no further ahead
 _LIST_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 _BY_NAME = Remembered(Domain, "t.project_id = %s AND t.domain = %s", keep=lambda domain: domain.status in MAY_SEND)
+
+
+def check_project(project: Project) -> None:
+    """A project that staff have not suspended, and that is not archived."""
+    if stop := stop_of(project):
+        raise Refused(stop, status=403)
 
 
 def check_sender(project: Project, request: SendRequest, known: dict[str, Domain | None] | None = None) -> Domain:

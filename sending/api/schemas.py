@@ -28,6 +28,15 @@ from sending.api.suppression_schemas import LIST_NAME, LIST_UNSUBSCRIBE
 from sending.explain import Kind
 from sending.models import AttemptStatus, RecipientStatus, RecipientType
 
+ARCHIVE = body("ArchiveProject", {"cancel_waiting": boolean("Whether what waits is cancelled; else nothing may wait.")})
+ARCHIVED = answer(
+    "ArchivedProject",
+    {
+        "id": identifier(),
+        "status": choice(("archived",)),
+        "cancelled_recipients": integer("Until the answer; a great many are cancelled within minutes.", 0),
+    },
+)
 ONE_LINE = r"^[^\u0000\r\n]*$"
 MAX_RECIPIENT_IDS = 1000  # the setting MAX_RECIPIENTS allows no more
 

@@ -11,6 +11,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 
 from projects.authentication import caller_of
+from projects.life import check_may_send
 from projects.limits import limits_of
 from projects.models import Project
 from projects.permissions import check_scope
@@ -65,6 +66,7 @@ def _submit(request: HttpRequest, now: datetime) -> Accepted:
     caller = caller_of(request)
     check_scope(caller, Scope.SENDS_SEND)
     assert caller.project is not None  # at project level there is always one
+    check_may_send(caller.project)
     use_sends(request, caller)
     key = read_idempotency_key(request)
     raw, body = read_object(request)

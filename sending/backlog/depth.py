@@ -5,6 +5,8 @@ from datetime import datetime
 
 from django.db import connection
 
+from projects.life import STOPPED
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -30,7 +32,7 @@ SELECT q.name, count(w.recipient_id) FILTER (WHERE w.phase = 0),
 
 
 # A loose index scan: one probe per (lane, priority, project) with something due, however much that is.
-_OLDEST = """
+_OLDEST = f"""
 WITH RECURSIVE walk AS (
   (SELECT lane, priority, project_id, queue_id, due_at FROM sending_waiting WHERE phase = 0
     ORDER BY lane, priority, project_id, due_at, recipient_id LIMIT 1)
@@ -40,11 +42,12 @@ WITH RECURSIVE walk AS (
        AND (w.lane, w.priority, w.project_id) > (walk.lane, walk.priority, walk.project_id)
      ORDER BY lane, priority, project_id, due_at, recipient_id LIMIT 1) n)
 SELECT min(due_at) FROM walk WHERE queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
-"""
+   AND project_id NOT IN ({STOPPED})
+"""  # noqa: S608 — a constant
 
 
 def oldest_due_seconds(now: datetime) -> float:
-    """How long the oldest claimable mail of a queue that is not paused has stood; cheap with any backlog."""
+    """How long the oldest mail has stood that no pause and no suspension keeps; cheap with any backlog."""
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST)
         oldest = cursor.fetchone()[0]

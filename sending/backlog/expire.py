@@ -1,9 +1,9 @@
 """Expiry: mail that has waited longer than its lifetime (MAIL_LIFETIME) is given up, with the reason in words.
 
 The retry schedule ends most mail long before. What is left are rows that were never tried often enough: no sender, no
-usable IP, a site that is held again and again. The time in which staff had paused the queue does not count, and nothing
-expires in a paused queue or at a paused site; what hangs at a site, or was tried there last, has the time of that site's
-pauses back. What is in flight is left alone: its settle decides.
+usable IP, a site that is held again and again. The time in which staff had paused the queue, or suspended the project,
+does not count, and nothing expires in a paused queue, at a paused site or of a suspended project; what hangs at a site,
+or was tried there last, has the time of that site's pauses back. What is in flight is left alone: its settle decides.
 
 Ids are time-ordered, so whatever can have expired is found by the primary key, the oldest first, a stretch at a time.
 One transaction a stretch, in the order of all others: waiting rows by id, recipients by id. It leaves what a settle
@@ -22,6 +22,7 @@ from django.db.backends.utils import CursorWrapper
 
 from ips.sites import pauses_since as site_pauses_since
 from projects.events import EventKind, NewEvent, emit_many
+from projects.life import STOPPED, suspensions_since
 from queues.pause import Span, paused_for, pauses_since
 from relay_project.db.ids import id_floor
 from relay_project.mail.text import clean
@@ -66,16 +67,18 @@ class _Old:
 
 @dataclass(frozen=True, slots=True)
 class _Pauses:
-    """Pauses by staff: of queues, and of (site, source IP or None for all)."""
+    """Pauses by staff: of queues, of (site, source IP or None for all), and of projects, whose mail is nobody else's."""
 
     queues: Mapping[int, Sequence[Span]]
     sites: Mapping[tuple[str, int | None], Sequence[Span]]
+    projects: Mapping[int, Sequence[Span]]
 
     def of(self, row: _Old, now: datetime) -> timedelta:
         """How much of a row's time was pause."""
         site = row.site or row.tried_site
         ip_id = row.held_ip_id if row.site else row.source_ip_id
-        spans = [*self.queues.get(row.queue_id, ()), *self.sites.get((site, None), ())]
+        spans = [*self.queues.get(row.queue_id, ()), *self.projects.get(row.project_id, ())]
+        spans += self.sites.get((site, None), ())
         if ip_id is not None:
             spans += self.sites.get((site, ip_id), ())
         return paused_for(spans, row.began_at, now)
@@ -91,7 +94,8 @@ class Sweep:
         """Give up what has expired, for as long; returns how many recipients."""
         lifetime: timedelta = settings.MAIL_LIFETIME
         deadline, expired = monotonic() + seconds, 0
-        pauses = _Pauses(pauses_since(now - FAR_BACK), site_pauses_since(now - FAR_BACK))
+        far = now - FAR_BACK
+        pauses = _Pauses(pauses_since(far), site_pauses_since(far), suspensions_since(far))
         while monotonic() < deadline:
             count, end = _step(self.after_id, pauses, lifetime, now)
             expired += count
@@ -118,7 +122,7 @@ SELECT max(recipient_id), min(send_id) FROM (
   SELECT recipient_id, send_id FROM sending_waiting WHERE recipient_id > %s AND recipient_id < %s
    ORDER BY recipient_id LIMIT %s) s
 """
-_OLD = """
+_OLD = f"""
 SELECT w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.tries, w.source_ip_id,
        coalesce(w.since, id_time(w.recipient_id)), coalesce(h.reason, ''), coalesce(h.site, ''),
        h.source_ip_id, coalesce(a.site, '')
@@ -128,12 +132,12 @@ SELECT w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.tries, w
      ORDER BY id DESC LIMIT 1) a ON true
  WHERE w.recipient_id > %(after)s AND w.recipient_id <= %(end)s AND w.attempt_id IS NULL
    AND coalesce(w.since, id_time(w.recipient_id)) < %(before)s
-   AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
+   AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL) AND w.project_id NOT IN ({STOPPED})
    AND NOT EXISTS (SELECT FROM ips_sitelimit l WHERE l.site = coalesce(h.site, a.site) AND l.paused_at IS NOT NULL
                       AND (l.source_ip_id IS NULL
                            OR l.source_ip_id = CASE WHEN h.id IS NULL THEN w.source_ip_id ELSE h.source_ip_id END))
  ORDER BY w.recipient_id LIMIT %(rows)s FOR UPDATE OF w
-"""
+"""  # noqa: S608 — a constant
 
 
 def _step(after_id: int, pauses: _Pauses, lifetime: timedelta, now: datetime) -> tuple[int, int | None]:

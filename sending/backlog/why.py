@@ -115,6 +115,8 @@ class _Row:
     reason: str | None
     next_slot: datetime | None
     site_pause: str | None
+    suspended_at: datetime | None
+    suspend_reason: str | None
 
     @property
     def place(self) -> tuple[int, ...]:
@@ -127,8 +129,10 @@ SELECT w.recipient_id, w.project_id, w.queue_id, w.lane, w.priority, w.phase, w.
        w.lease_until, w.sender_id, v.hostname, host(i.address), q.name, q.paused_at, q.pause_reason,
        w.held_site_id, h.site, h.reason, h.next_slot,
        (SELECT l.pause_reason FROM ips_sitelimit l WHERE l.site = h.site AND l.paused_at IS NOT NULL
-           AND (l.source_ip_id IS NULL OR l.source_ip_id = h.source_ip_id) LIMIT 1)
+           AND (l.source_ip_id IS NULL OR l.source_ip_id = h.source_ip_id) LIMIT 1),
+       p.suspended_at, p.suspend_reason
   FROM sending_waiting w
+  LEFT JOIN projects_project p ON p.id = w.project_id
   LEFT JOIN queues_queue q ON q.id = w.queue_id
   LEFT JOIN ips_heldsite h ON h.id = w.held_site_id
   LEFT JOIN ips_sourceip i ON i.id = w.source_ip_id
@@ -170,6 +174,7 @@ def _wait(row: _Row, ahead: Ahead | None, stopped: str) -> Wait:
         flight=_flight(row),
         hold=_hold(row, ahead),
         pause=Pause(row.paused_at, row.pause_reason or "") if row.paused_at else None,
+        suspension=Pause(row.suspended_at, row.suspend_reason or "") if row.suspended_at else None,
         is_sticky=row.lane < 0,
         ahead=ahead,
         stopped=stopped,

@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from sending.console import overview, sandbox, sends
+from sending.console import archive, overview, sandbox, sends
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
+    path("/archive", archive.archive, name="console-archive"),
     path("/sends", sends.sends, name="console-sends"),
     path("/sends/<uuid:send_uuid>", sends.one_send, name="console-send"),
     path("/sends/<uuid:send_uuid>/preview", sends.send_preview, name="console-send-preview"),

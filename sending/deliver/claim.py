@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection
 
 from ips.senders import ServedIp
+from projects.life import STOPPED
 from sending.models import TEST_LANE
 
 RING_STEP = 50  # entries a claim looks at; with more projects due, each is reached within ⌈entries / 50⌉ claims
@@ -155,7 +156,7 @@ def lanes_of(ip: ServedIp) -> tuple[int, ...]:
     return (-ip.id, *ip.queue_ids, TEST_LANE)
 
 
-_DISCOVER = """
+_DISCOVER = f"""
 WITH RECURSIVE walk AS (
   SELECT * FROM (
     SELECT l.lane, w.priority, w.project_id FROM unnest(%(lanes)s::bigint[]) AS l(lane), LATERAL (
@@ -167,11 +168,15 @@ WITH RECURSIVE walk AS (
        AND (w.priority, w.project_id) > (walk.priority, walk.project_id)
      ORDER BY priority, project_id, due_at, recipient_id LIMIT 1) n)
 SELECT lane, priority, project_id FROM walk WHERE lane NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
-"""
+   AND project_id NOT IN ({STOPPED})
+"""  # noqa: S608 — a constant
 
 
 def discover(lanes: Sequence[int]) -> list[Key]:
-    """Every (lane, priority, project) with claimable rows, by a loose index scan; paused queues left out."""
+    """Every (lane, priority, project) with claimable rows, by a loose index scan.
+
+    Paused queues and stopped projects are left out.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_DISCOVER, {"lanes": list(lanes)})
         return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
@@ -201,7 +206,7 @@ RETURNING w.recipient_id, w.send_id, w.project_id, w.queue_id, w.domain, w.attem
           w.source_ip_id, w.lost, g.due_at, g.priority, g.lane, g.is_picked
 """
 # Rows of sticky lanes belong to a queue too: a paused queue's are left alone there by the last condition of `picked`.
-_CLAIM = """
+_CLAIM = f"""
 WITH picked AS MATERIALIZED (
   SELECT r.* FROM unnest(%(lanes)s::bigint[], %(priorities)s::smallint[], %(projects)s::bigint[],
                          %(floors)s::timestamptz[]) AS t(lane, priority, project_id, due_at), LATERAL (
@@ -209,6 +214,7 @@ WITH picked AS MATERIALIZED (
      WHERE w.lane = t.lane AND w.phase = 0 AND w.priority = t.priority AND w.project_id = t.project_id
        AND w.due_at >= t.due_at AND w.due_at <= %(now)s
        AND w.queue_id NOT IN (SELECT id FROM queues_queue WHERE paused_at IS NOT NULL)
+       AND w.project_id NOT IN ({STOPPED})
      ORDER BY w.due_at, w.recipient_id LIMIT %(share)s FOR UPDATE SKIP LOCKED) r
   LIMIT %(rows)s
 )""" + REGISTER.format("s.phase + 0 = 0 AND s.due_at <= %(now)s")  # noqa: S608 — constants only

@@ -26,6 +26,7 @@ from relay_project.mail.classify import Category, Outcome, Verdict
 from relay_project.mail.reply import FailureKind, NetworkFailure
 from relay_project.metrics import Counter, Gauge
 from relay_project.net.resolver import Resolver
+from sending.backlog.stopped import stopped_projects
 from sending.deliver import giveback, wakeups
 from sending.deliver.claim import Ring, lanes_of
 from sending.deliver.cores import Cores
@@ -314,6 +315,9 @@ class Engine:
         self._draining_ips |= self.registration.refresh_ips()
         self._draining_ips -= set(self.registration.ips)  # taken back before they were let go
         self._exchange()
+        stopped = stopped_projects()
+        self._around.stopped_projects.update(stopped)
+        self._around.stopped_projects.intersection_update(stopped)
         self._lock_lost_at = None
         return []
 

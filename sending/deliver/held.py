@@ -19,6 +19,7 @@ from typing import Any
 from django.db import connection
 
 from ips.senders import ServedIp
+from projects.life import STOPPED
 from relay_project.mail.text import clean
 from sending.deliver.claim import ANY_PRIORITY, REGISTER, Claimed, by_attempt
 from sending.deliver.gate import Gate
@@ -151,10 +152,12 @@ SELECT h.id, h.queue_id, h.source_ip_id, h.site, h.next_slot <= %(now)s, q.pause
  WHERE h.source_ip_id = ANY(%(ips)s) OR h.source_ip_id IS NULL AND h.queue_id = ANY(%(queues)s)
  ORDER BY h.next_slot LIMIT %(most)s
 """
+# What hangs there of stopped projects is stepped over; it is few, as their mail is taken off (sending.backlog.stopped).
 # The projects in turn after the last one that was served, of the most urgent priority that hangs there.
-_TAKE = """
+_TAKE = f"""
 WITH RECURSIVE urgent AS (
   SELECT priority FROM sending_waiting WHERE phase = 2 AND held_site_id = %(held)s AND priority <= %(up_to)s
+     AND project_id NOT IN ({STOPPED})
    ORDER BY priority LIMIT 1
 ), walk AS (
   SELECT * FROM (
@@ -168,7 +171,7 @@ WITH RECURSIVE urgent AS (
      WHERE s.phase = 2 AND s.held_site_id = %(held)s AND s.priority = walk.priority AND s.project_id > walk.project_id
      ORDER BY s.priority, s.project_id LIMIT 1) n
 ), turn AS MATERIALIZED (
-  SELECT priority, project_id FROM walk LIMIT %(rows)s
+  SELECT priority, project_id FROM walk WHERE project_id NOT IN ({STOPPED}) LIMIT %(rows)s
 ), picked AS MATERIALIZED (
   SELECT r.* FROM turn t, LATERAL (
     SELECT w.recipient_id, w.send_id, w.domain, w.due_at, w.lane, w.priority FROM sending_waiting w

@@ -60,6 +60,7 @@ class Surroundings:
     conversation_seconds: float
     ladder: TlsLadder
     chunking: bool = True
+    stopped_projects: set[int] = field(default_factory=set)  # of which nothing may leave, as of the last beat
     without_chunking: set[str] = field(default_factory=set)  # addresses that offer it and do not understand BDAT
 
 
@@ -94,6 +95,8 @@ class Talk:
 
     async def run(self) -> AttemptOutcome | GiveBack:
         """The whole attempt; raises only what nobody foresaw."""
+        if self.job.project_id in self.around.stopped_projects:
+            return GiveBack(self.job)
         if not self.live:
             return self._outcome([])
         if not self.job.is_signable:
@@ -157,7 +160,7 @@ class Talk:
         now = time.monotonic()
         if gate.is_shut(now):
             return self._held(gate, gate.refusal(now))
-        if now > latest:
+        if now > latest or self.job.project_id in self.around.stopped_projects:
             return GiveBack(self.job)
         self.is_dialled = True
         gate.began(now)

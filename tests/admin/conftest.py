@@ -32,6 +32,7 @@ from projects.models import (
     Invitation,
     Membership,
     Project,
+    Suspension,
 )
 from queues.models import Pause, Queue
 from relay_project.db.ids import uuid_of
@@ -158,6 +159,7 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             learned_ceiling=120, learned_reply="421 4.7.0 <b>Slow down</b>", learned_at=now, raised_at=now,
             back_off_seconds=60, back_off_until=now + timedelta(minutes=1),
         ),
+        Suspension.objects.create(project=project, reason="a test", began_at=now - timedelta(hours=2), ended_at=now),
         Pause.objects.create(queue=queue, reason="maintenance", began_at=now - timedelta(hours=2), ended_at=now),
         Operation.objects.create(
             kind="flush", queue=queue, reason="a test", ordered_by="Sam", until_id=7, done=1200, ended_at=now

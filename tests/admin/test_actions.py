@@ -193,3 +193,25 @@ def test_tls_for_a_domain_is_decided_changed_and_left_to_the_domain_again(staff_
     assert gone.redirect_chain[-1][0] == listed
     assert not TlsOverride.objects.exists()
     assert last_entry().action == "tls_override.removed"
+
+
+def test_a_project_is_suspended_with_a_reason_resumed_archived_and_restored(
+    staff_client: Client, sam: User, world: World
+) -> None:
+    project: Any = world[Project]
+    assert carry_out(staff_client, project, "suspend", reason="A leaked key") == "Shop is suspended."
+    project.refresh_from_db()
+    assert project.suspend_reason == "A leaked key"
+    assert (last_entry().action, last_entry().actor_id) == ("project.suspended", sam.pk)
+    assert staff_client.get(url_of(project, "suspend")).status_code == 404
+    for action, said in (("resume", "Shop may send again."), ("archive", "Shop is archived."), ("restore", "Shop is back.")):
+        done = staff_client.post(url_of(project, action), follow=True)
+        assert [str(message) for message in done.context["messages"]] == [said]
+    project.refresh_from_db()
+    assert (project.suspended_at, project.archived_at) == (None, None)
+
+
+def test_the_system_project_is_offered_neither(staff_client: Client, world: World) -> None:
+    system = Project.objects.create(name="System", send_type="transactional", is_system=True)
+    assert staff_client.get(url_of(system, "suspend")).status_code == 404
+    assert staff_client.get(url_of(system, "archive")).status_code == 404
