@@ -6,7 +6,7 @@ accept, so the bytes are the same whenever they are made. RSA PKCS#1 v1.5 and Ed
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from projects.models import DkimKey, DkimKeyState
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer, sign
 from relay_project.mail.mime import Attachment, Message, NamedAddress, compose
+from relay_project.mail.raw import complete, message_id_of, parts_of
 from sending.models import Content, Recipient, RecipientType, Send, Signature
 
 
@@ -36,6 +37,7 @@ class StoredMessage:
     attachment_bodies: Sequence[bytes | memoryview]
     recipients: Sequence[tuple[str, str, str]]
     list_unsubscribe: str | None = None  # the value of that field, where our link stands in it
+    raw: bytes | None = None  # the customer's own MIME, in place of subject, bodies and files
 
     @property
     def from_domain(self) -> str:
@@ -44,8 +46,14 @@ class StoredMessage:
 
     @property
     def message_id(self) -> str:
-        """Without angle brackets: the contract's `<uuid>@<from-domain>`."""
-        return f"{self.uuid}@{self.from_domain}"
+        """Without angle brackets: the contract's `<uuid>@<from-domain>`, or that of the customer's own MIME."""
+        own = None if self.raw is None else message_id_of(self.raw)
+        return own or f"{self.uuid}@{self.from_domain}"
+
+    @property
+    def has_octets(self) -> bool:
+        """It carries files or MIME."""
+        return bool(self.attachment_bodies) or self.raw is not None
 
 
 def to_message(stored: StoredMessage) -> Message:
@@ -80,8 +88,19 @@ def _named(stored: StoredMessage, kind: RecipientType) -> tuple[NamedAddress, ..
 
 
 def compose_stored(stored: StoredMessage) -> bytes:
-    """The message before signing, by the writer it was accepted with."""
+    """The message before signing, by the writer it was accepted with; the customer's own MIME with what it lacks."""
+    if stored.raw is not None:
+        fields = [(name, value) for name, value in stored.headers]
+        return complete(stored.raw, stored.message_id, stored.message_date, [*fields, *_list_headers(stored)])
     return compose(to_message(stored), stored.writer_version)
+
+
+def readable(stored: StoredMessage) -> StoredMessage:
+    """With the bodies and header of the customer's own MIME in place, for people to read; others as they are."""
+    if stored.raw is None:
+        return stored
+    parts = parts_of(stored.raw)
+    return replace(stored, body_html=parts.html, body_text=parts.text, headers=tuple(parts.headers.items()))
 
 
 def sign_composed(composed: bytes, signers: Sequence[Signer], date: datetime) -> bytes:
@@ -122,6 +141,7 @@ def stored_message(send: Send) -> StoredMessage | None:
         attachment_bodies=content.attachment_bodies,
         recipients=[(r.type, r.address, r.name) for r in recipients],
         list_unsubscribe=send.list_unsubscribe,
+        raw=None if content.raw is None else bytes(content.raw),
     )
 
 

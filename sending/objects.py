@@ -13,7 +13,7 @@ from django.db import connection
 from projects.objects import timestamp
 from relay_project.db.ids import id_time
 from sending.backlog.why import attempts_of, read_waits, reasons_of, words_of
-from sending.content import StoredMessage
+from sending.content import StoredMessage, readable
 from sending.explain import Reason
 from sending.models import Attempt, AttemptRecipient, Priority, Recipient, Send
 from sending.search import recipients_by_send
@@ -140,7 +140,8 @@ def _attempt_recipient_object(result: AttemptRecipient) -> dict[str, Any]:
 
 
 def content_object(stored: StoredMessage, raw: bytes) -> dict[str, Any]:
-    """SendContent. `raw` is text: octets that are no UTF-8 cannot be in what our writer made."""
+    """SendContent. `raw` is text: only in a customer's own MIME may octets be no UTF-8."""
+    stored = readable(stored)
     return {
         "body_html": stored.body_html,
         "body_text": stored.body_text,

@@ -20,7 +20,16 @@ from relay_project.mail.headers import (
     encode_mailboxes,
 )
 
-__all__ = ["LATEST_VERSION", "WRITERS", "Attachment", "HeaderInjection", "Message", "NamedAddress", "compose"]
+__all__ = [
+    "LATEST_VERSION",
+    "WRITERS",
+    "Attachment",
+    "HeaderInjection",
+    "Message",
+    "NamedAddress",
+    "compose",
+    "encode_date",
+]
 
 MAX_7BIT_LINE = 990  # octets; RFC 5321 §4.5.3.1.6 allows 998, sendmail's mailers cut at 990 (L=990 in its .mc files)
 BASE64_LINE = 76  # octets, RFC 2045 §6.8
@@ -149,11 +158,11 @@ def _fields(message: Message) -> bytes:
     fields.extend(encode_header(name, value) for name, value in message.headers)
     fields.append(encode_header("Message-ID", f"<{message.message_id}>"))
     fields.append(encode_header("X-Mailer", message.mailer))
-    fields.append(b"MIME-Version: 1.0\r\nDate: " + _date(message.date))
+    fields.append(b"MIME-Version: 1.0\r\nDate: " + encode_date(message.date))
     return b"".join(fields)
 
 
-def _date(date: datetime) -> bytes:
+def encode_date(date: datetime) -> bytes:
     """Write a date in UTC (RFC 5322 §3.3), whatever the locale."""
     utc = date.astimezone(UTC)
     day, month = DAYS[utc.weekday()], MONTHS[utc.month - 1]

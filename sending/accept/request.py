@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay_project.mail.mime import Attachment, NamedAddress
+from relay_project.mail.raw import RawMessage
 from sending.models import Priority, RecipientType
 
 
@@ -38,6 +39,7 @@ class SendRequest:
     body_text: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    raw: RawMessage | None = None  # the customer's own MIME, in place of subject, bodies, headers and files
     send_after: datetime | None = None
     priority: Priority | None = None  # None: what the project sends
     list: str | None = None  # the customer's name of the list it is for, normalised (sending.suppress.list_key)

@@ -97,6 +97,7 @@ def stored_form(
         attachment_bodies=[a.content for a in request.attachments],
         recipients=[(r.type.value, r.address, r.name) for r in recipients],
         list_unsubscribe=list_unsubscribe,
+        raw=None if request.raw is None else request.raw.octets,
     )
 
 
@@ -113,8 +114,9 @@ WITH message AS MATERIALIZED (
     AS p(id bigint, send bigint, project bigint, queue bigint, position smallint, type text, address text, name text,
          status text, domain text, size int, phase smallint, due timestamptz, priority smallint, lane bigint)
 ), content AS (
-  INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies)
-  SELECT content, project, html, text, headers, attachments, %(bodies)s::bytea[] FROM message
+  INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies,
+                               raw)
+  SELECT content, project, html, text, headers, attachments, %(bodies)s::bytea[], %(raw)s::bytea FROM message
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
@@ -145,6 +147,7 @@ def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
             "messages": orjson.dumps([_message(draft) for draft in group]).decode(),
             "people": orjson.dumps(people).decode(),
             "bodies": [bytes(body) for draft in group for body in draft.stored.attachment_bodies],
+            "raw": group[0].stored.raw,
             "writer": LATEST_VERSION,
             "mailer": mailer(),
             "instance": settings.INSTANCE_DOMAIN,
@@ -156,9 +159,9 @@ def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
 
 
 def statements(drafts: Sequence[Draft]) -> list[Sequence[Draft]]:
-    """The drafts as one statement each may write them: what carries files goes alone, as SQL has no ragged arrays."""
-    plain = [draft for draft in drafts if not draft.stored.attachment_bodies]
-    return [group for group in (plain, *([draft] for draft in drafts if draft.stored.attachment_bodies)) if group]
+    """The drafts as one statement each may write them: what carries octets goes alone, as SQL has no ragged arrays."""
+    plain = [draft for draft in drafts if not draft.stored.has_octets]
+    return [group for group in (plain, *([draft] for draft in drafts if draft.stored.has_octets)) if group]
 
 
 def _message(draft: Draft) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from sending.accept.request import RequestedRecipient, SendRequest
 from sending.api.attachments import read_attachments
 from sending.api.extras import read_extras
 from sending.api.lists import read_list
+from sending.api.raw import check_from, read_raw_field, recipients_of
 from sending.api.reading import MULTIPLE, line_violation, read_address
 from sending.models import Priority, RecipientType
 
@@ -61,6 +62,8 @@ def read_message(
 ) -> SubmittedMessage:
     """Check a body's shape; raises Violations with all that is wrong. `is_test`: it came with a test key."""
     body = Body(data)
+    if data.get("raw") is not None:
+        return SubmittedMessage(_read_whole(body, idempotency_key, fingerprint, most_recipients, is_test))
     from_ = _read_from(body)
     recipients = [entry for kind in RecipientType for entry in _read_recipients(body, kind, most_recipients)]
     subject = _read_line(body, "subject", data.get("subject"), MAX_SUBJECT)
@@ -92,6 +95,38 @@ def read_message(
         fingerprint=fingerprint,
     )
     return SubmittedMessage(request, undecodable)
+
+
+def _read_whole(body: Body, key: str | None, fingerprint: str, most: int, is_test: bool) -> SendRequest:
+    """A message that comes as MIME. Who gets it is said by `to`, `cc` and `bcc` if they are there, else by its header."""
+    raw = read_raw_field(body)
+    given = _read_from(body) if body.data.get("from") else None
+    kinds = [kind for kind in RecipientType if body.data.get(kind.value)]
+    recipients = [entry for kind in kinds for entry in _read_recipients(body, kind, most)]
+    extras, priority, (list_name, list_unsubscribe) = read_extras(body), _read_priority(body), read_list(body)
+    if raw is not None:
+        check_from(body, raw, given)
+        if list_unsubscribe is not None and "list-unsubscribe" in raw.names:
+            body.note("list_unsubscribe", "The header List-Unsubscribe stands in raw already.")
+        if not kinds and not (recipients := recipients_of(raw, most)):
+            body.note("to", BLANK)
+    if body.violations or raw is None:
+        raise Violations(body.violations)
+    return SendRequest(
+        from_=raw.from_,
+        recipients=tuple(recipients),
+        subject=raw.subject,
+        raw=raw,
+        priority=priority,
+        send_after=extras.send_after,
+        tags=extras.tags,
+        metadata=extras.metadata,
+        is_test=is_test,
+        list=list_name,
+        list_unsubscribe=list_unsubscribe,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+    )
 
 
 # --- Addresses -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from relay_project.web.schema import (
 from sending.api.attachments import CONTENT_ID, DISPOSITIONS, MAX_ATTACHMENT, MAX_ATTACHMENTS, MAX_FILE_NAME
 from sending.api.extras import MAX_METADATA, MAX_METADATA_VALUE, MAX_REPLY_TO, MAX_TAGS, METADATA_NAME, TAG
 from sending.api.message import MAX_BODY, MAX_HEADER_VALUE, MAX_HEADERS, MAX_SUBJECT, PRIORITIES
+from sending.api.raw import MAX_RAW
 from sending.api.reading import MAX_DISPLAY_NAME
 from sending.api.suppression_schemas import LIST_NAME, LIST_UNSUBSCRIBE
 from sending.explain import Kind
@@ -85,6 +86,11 @@ MESSAGE_FIELDS: dict[str, Schema] = {
     ),
     "attachments": listed(ATTACHMENT, maxItems=MAX_ATTACHMENTS),
     "priority": choice(PRIORITIES, "Default: what the project sends."),
+    "raw": string(
+        "A whole message in base64, in place of its parts; `from` and `to` may then be left out.",
+        format="byte",
+        maxLength=MAX_RAW,
+    ),
     "list": LIST_NAME | {"description": "The list that the mail is for: who is suppressed in it gets nothing."},
     "list_unsubscribe": LIST_UNSUBSCRIBE,
     "reply_to": any_of(ADDRESS, listed(ADDRESS, maxItems=MAX_REPLY_TO), says="Whom answers go to."),

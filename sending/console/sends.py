@@ -20,7 +20,7 @@ from relay_project.mail.text import clean
 from relay_project.web.fragments import wants_fragment
 from sending.console.preview import html_document, mail_file
 from sending.console.retrying import RetryForm, failed_of, hurry, may_hurry
-from sending.content import find_send, raw_message, stored_message
+from sending.content import find_send, raw_message, readable, stored_message
 from sending.journey import read_journey, recipients_of
 from sending.models import RecipientStatus, Send
 from sending.retry import RetryRefused
@@ -224,9 +224,10 @@ def retry_failed(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
 def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bodies: HTML in a sandboxed frame, text as it is."""
     send = _send_or_404(place, send_uuid)
+    stored = stored_message(send)
     context = {
         "send": send,
-        "stored": stored_message(send),
+        "stored": None if stored is None else readable(stored),
         "content_days": content_days(place.project),
         "tab": "preview",
         "images": request.GET.get("images") == "1",
@@ -238,7 +239,8 @@ def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
 @project_page(Scope.SENDS_READ)
 def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The HTML body alone, under a policy of its own."""
-    stored = stored_message(_send_or_404(place, send_uuid))
+    kept = stored_message(_send_or_404(place, send_uuid))
+    stored = None if kept is None else readable(kept)
     if stored is None or stored.body_html is None:
         raise Http404
     return html_document(stored.body_html, with_images=request.GET.get("images") == "1")

@@ -28,6 +28,7 @@ class Prepared:
     signature: bytes
     message: WireMessage  # the signature and what it signs
     eight_bit: bool  # 8BITMIME is asked for only where needed (RFC 6152)
+    smtputf8: bool  # and SMTPUTF8 only for a header (RFC 6531): a customer's own MIME may have such a body alone
 
 
 Waiter = tuple[Job, "asyncio.Future[Prepared]"]
@@ -41,7 +42,9 @@ def prepare(job: Job) -> Prepared:
     signature = job.signature
     if signature is None:
         signature = sign_composed(composed, job.signers, job.stored.message_date) if job.signers else b""
-    return Prepared(signature, WireMessage.of((signature, composed)), eight_bit=not composed.isascii())
+    eight_bit = not composed.isascii()
+    smtputf8 = eight_bit and not composed.partition(b"\r\n\r\n")[0].isascii()
+    return Prepared(signature, WireMessage.of((signature, composed)), eight_bit, smtputf8)
 
 
 @dataclass(slots=True)

@@ -295,7 +295,7 @@ class Talk:
         envelope = Envelope(
             reverse_path=self._reverse_path,
             recipients=tuple([target.address for target in self.live]),
-            smtputf8=self.prepared.eight_bit,  # bodies are encoded, so octets above 127 are UTF-8 in a header (RFC 6531)
+            smtputf8=self.prepared.smtputf8,
             eight_bit=self.prepared.eight_bit,
         )
         self.connection = connection

@@ -82,7 +82,7 @@ class Ready:
     """A preparer with the same message for every job."""
 
     async def prepared(self, job: Job) -> Prepared:
-        return Prepared(b"", WireMessage.of((b"Subject: hello\r\n\r\nhello\r\n",)), eight_bit=False)
+        return Prepared(b"", WireMessage.of((b"Subject: hello\r\n\r\nhello\r\n",)), eight_bit=False, smtputf8=False)
 
 
 @dataclass

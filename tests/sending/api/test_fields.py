@@ -262,3 +262,75 @@ def test_idempotency_key_of_a_test_is_not_that_of_a_real_mail(api: Api, test_api
     headers = {"X-Idempotency-Key": "order-1"}
     assert test_api.post("/sends", mail(), **headers).status_code == 200
     assert api.post("/sends", mail(), **headers).status_code == 409
+
+
+# --- raw -------------------------------------------------------------------------------------------------------------
+
+MIME = (
+    b"From: Shop <shop@shop.example.test>\r\nTo: dora@example.test\r\nCc: cy@example.test\r\nBcc: eve@example.test\r\n"
+    b"Subject: Hello\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
+    b"\r\n<p>Gr\xc3\xbc\xc3\x9fe</p>\r\n"
+)
+
+
+def raw(data: bytes = MIME, **fields: Any) -> dict[str, Any]:
+    return {"raw": base64.b64encode(data).decode(), **fields}
+
+
+def test_raw_is_kept_as_it_is_but_for_bcc_and_what_was_missing(api: Api) -> None:
+    answer = api.post("/sends", raw()).json()
+    send = Send.objects.get(pk=answer["id"])
+    assert answer["message_id"] == f"{send.uuid}@shop.example.test"
+    people = Recipient.objects.filter(send_id=send.pk).order_by("position").values_list("type", "address")
+    assert list(people) == [("to", "dora@example.test"), ("cc", "cy@example.test"), ("bcc", "eve@example.test")]
+    content = api.get(f"/sends/uuid/{send.uuid}/content").json()
+    kept = MIME.replace(b"Bcc: eve@example.test\r\n", b"")
+    assert content["raw"].encode().endswith(kept)
+    head = content["raw"].encode().removesuffix(kept)
+    assert b"Message-ID: <" + answer["message_id"].encode() in head
+    assert b"\r\nDate: " in head
+    assert (content["body_html"], content["body_text"]) == ("<p>Grüße</p>\r\n", None)
+    assert content["headers"]["subject"] == "Hello"
+    assert (send.subject, send.from_name) == ("Hello", "Shop")
+    assert send.size_bytes == len(content["raw"].encode()) - len(content["raw"].encode().partition(b"Message-ID")[0])
+
+
+def test_envelope_may_be_another_than_the_header(api: Api) -> None:
+    send_id = api.post("/sends", raw(to="list@example.test", **{"from": "shop@SHOP.example.test"})).json()["id"]
+    assert list(Recipient.objects.filter(send_id=send_id).values_list("address", flat=True)) == ["list@example.test"]
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ({"raw": 7}, "raw"),
+        ({"raw": "%%%"}, "raw"),
+        ({"raw": base64.b64encode(b"junk").decode()}, "raw"),
+        (raw(subject="x"), "subject"),
+        (raw(body_text="x"), "body_text"),
+        (raw(reply_to="a@x.test"), "reply_to"),
+        (raw(attachments=[{"content": "aGk="}]), "attachments"),
+        (raw(headers={"X-A": "b"}), "headers"),
+        (raw(**{"from": "other@shop.example.test"}), "from"),
+        (raw(b"From: shop@shop.example.test\r\n\r\nx"), "to"),
+        (raw(MIME.replace(b"Subject", b"List-Unsubscribe"), to="a@x.test", list_unsubscribe=True), "list_unsubscribe"),
+    ],
+)
+def test_raw_that_cannot_be_is_named(api: Api, body: dict[str, Any], at: str) -> None:
+    answer = api.post("/sends", body)
+    assert (answer.status_code, answer.json()["violations"][0]["property"]) == (422, at)
+
+
+def test_domain_of_its_from_must_be_registered(api: Api) -> None:
+    answer = api.post("/sends", raw(MIME.replace(b"shop.example.test>", b"bank.example>")))
+    assert (answer.status_code, answer.json()["message"]) == (
+        400,
+        "Domain bank.example is not registered for this project",
+    )
+
+
+def test_raw_can_be_scheduled_and_its_date_moves_where_we_wrote_it(api: Api) -> None:
+    send_id = api.post("/sends", raw(send_after=in_days(1), tags=["raw"])).json()["id"]
+    api.post(f"/sends/{send_id}/reschedule", {"send_after": in_days(3)})
+    sent = parsed(api, send_id)["Date"].datetime
+    assert sent == Send.objects.get(pk=send_id).message_date
