@@ -29,6 +29,10 @@ class NoMatchingKey(InvalidIdToken):
     """None of the keys made this signature: worth another look with fresh keys."""
 
 
+class HasExpired(InvalidIdToken):
+    """The token was good once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What a token for us must say; `nonce` is None where none was sent (user information)."""
@@ -95,7 +99,7 @@ def _claims(payload: bytes) -> Claims:
 def check_claims(claims: Claims, expected: Expected, now: datetime) -> None:
     """Refuse a token that was made for somebody else, at another time or for another sign-in; raises InvalidIdToken."""
     check_parties(claims, expected)
-    _check_times(claims, now.timestamp(), expected.leeway_seconds)
+    check_times(claims, now.timestamp(), expected.leeway_seconds)
     if expected.nonce is not None:
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not hmac.compare_digest(
@@ -119,9 +123,10 @@ def check_parties(claims: Claims, expected: Expected) -> None:
         raise InvalidIdToken("another client is its authorised party")
 
 
-def _check_times(claims: Claims, now: float, leeway: float) -> None:
+def check_times(claims: Claims, now: float, leeway: float) -> None:
+    """Refuse what has run out, is not valid yet or comes from the future; raises InvalidIdToken, HasExpired."""
     if now >= _moment(claims, "exp") + leeway:
-        raise InvalidIdToken("has expired")
+        raise HasExpired("has expired")
     if _moment(claims, "iat") > now + leeway:
         raise InvalidIdToken("was issued in the future: one of the two clocks is wrong")
     if "nbf" in claims and _moment(claims, "nbf") > now + leeway:

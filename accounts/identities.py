@@ -67,6 +67,28 @@ def sign_in_person(issuer: str, subject: str, profile: Profile, now: datetime, a
         return person
 
 
+def find_person(issuer: str, subject: str) -> User | None:
+    """The person of an identity, also an inactive one; None for one that never signed in and was not registered."""
+    identity = _find(issuer, subject)
+    return identity.user if identity else None
+
+
+def register_client(subject: str, name: str, issuer: str, *, actor: User | None = None, actor_label: str = "") -> User:
+    """An account for a machine that comes with access tokens of this subject; raises IntegrityError for a known one.
+
+    It can be made a member like anybody, and signs in nowhere.
+    """
+    with transaction.atomic():
+        client = User(name=clean(name, MAX_NAME).strip() or subject)
+        client.set_unusable_password()
+        client.save()
+        Identity.objects.create(user=client, issuer=issuer, subject=subject)
+        audit.record(
+            "client.registered", actor=actor, subject=client, detail={"subject": subject}, actor_label=actor_label
+        )
+    return client
+
+
 def _find(issuer: str, subject: str) -> Identity | None:
     return Identity.objects.select_related("user").filter(issuer=issuer, subject=subject).first()
 

@@ -20,6 +20,8 @@ MAX_DOCUMENT_BYTES = 1024 * 1024  # octets; real discovery documents and key set
 DOCUMENT_SECONDS = 24 * 3600  # how long a discovery document is kept
 KEYS_SECONDS = 3600  # how long keys are kept: bounds how long a withdrawn one is believed
 STALE_SECONDS = 60  # how long an old copy serves before the provider that failed is asked again
+RATION_SECONDS = 60  # between two looks for new keys that strangers' tokens may cause
+PATIENCE_SECONDS = 1.0  # how long such a token waits for a look that another one has caused
 FAILURE_SECONDS = 5  # how long a failure is remembered, so that waiting threads do not each spend a timeout
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Shelf(Generic[T]):
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, T]] = {}  # until, value
         self._failed: dict[str, tuple[float, ProviderUnavailable]] = {}
+        self._rationed: dict[str, float] = {}  # when `renew_rationed` last looked
 
     def get(self, url: str, fetch: Callable[[str], T]) -> T:
         """The kept value, or a fetched one; an old value serves on while the fetch fails."""
@@ -78,11 +81,30 @@ class Shelf(Generic[T]):
                 return kept[1]
             return self._fetch(url, fetch)
 
+    def renew_rationed(self, url: str, fetch: Callable[[str], T], known: T) -> T:
+        """As `renew`, but one fetch in RATION_SECONDS and never a long wait: else `known` itself."""
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+            return known
+        try:
+            kept = self._kept.get(url)
+            if kept and kept[1] is not known:
+                return kept[1]
+            if time.monotonic() - self._rationed.get(url, -1e9) < RATION_SECONDS:
+                return known
+            self._rationed[url] = time.monotonic()
+            return self._fetch(url, fetch)
+        except ProviderUnavailable as failure:
+            log.warning("oidc_provider_stale", url=url, reason=str(failure))
+            return known
+        finally:
+            self._lock.release()
+
     def clear(self) -> None:
         """Forget everything, as a new process would."""
         with self._lock:
             self._kept.clear()
             self._failed.clear()
+            self._rationed.clear()
 
     def _fetch(self, url: str, fetch: Callable[[str], T]) -> T:
         failed = self._failed.get(url)
@@ -118,6 +140,11 @@ def newer_keys_of(provider: Provider, known: Keys) -> Keys:
     Only a token that came from the provider itself leads here, so no stranger can make us ask again and again.
     """
     return _key_sets.renew(provider.jwks_uri, fetch_keys, known)
+
+
+def rationed_keys_of(provider: Provider, known: Keys) -> Keys:
+    """The same for tokens that anybody may send: at most one fetch a minute, and `known` itself when there is nothing new."""
+    return _key_sets.renew_rationed(provider.jwks_uri, fetch_keys, known)
 
 
 def forget() -> None:

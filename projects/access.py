@@ -52,6 +52,7 @@ class Caller:
     user: User | None = None
     api_key: ApiKey | None = None
     address: str = ""  # the client's, as the trusted proxies tell it
+    by_token: bool = False  # a program with a person's access token, not their browser
 
     @property
     def is_test(self) -> bool:

@@ -1,9 +1,10 @@
-"""Who makes a request of the API: an API key in `Authorization`, otherwise a person's browser session.
+"""Who makes a request of the API: an API key or an access token in `Authorization`, otherwise a browser session.
 
 The checks, their order, statuses and texts are the wire contract's. Views at organisation level (no project) say
 `project_level = False`.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +14,13 @@ from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.request import Request
 
+from accounts.access_token import is_token
 from accounts.models import User
 from projects.access import Caller, NoAccess, caller_for
 from projects.api_keys import authenticate_key
-from projects.scopes import SCOPES
+from projects.permissions import check_scope
+from projects.scopes import SCOPES, Scope
+from projects.tokens import authenticate_token
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import parse_integer
 
@@ -50,10 +54,25 @@ def _by_key(request: HttpRequest, header: str, project_level: bool) -> Caller:
     if not token:
         raise ApiError(403, "API key is missing or empty.")
     address = request.META.get("REMOTE_ADDR", "")
+    if settings.OIDC_API_AUDIENCE and is_token(token):
+        return _by_token(request, token, address, project_level)
     key = authenticate_key(token, address, datetime.now(UTC))
     if not project_level:
         raise ApiError(403, "This endpoint cannot be used with an API key.")
     return Caller(frozenset(key.scopes), key.project, api_key=key, address=address)
+
+
+def _by_token(request: HttpRequest, token: str, address: str, project_level: bool) -> Caller:
+    """Somebody with an access token: what it gives and what they may do, both."""
+    user, scopes = authenticate_token(token, address, datetime.now(UTC))
+    _check_organisation(request)
+    if project_level:
+        entered = _enter(request, user, address)
+        return replace(entered, scopes=entered.scopes & scopes, by_token=True)
+    # no view asks for a scope out there; a token that was made for little must not found projects all the same
+    caller = Caller(scopes, user=user, address=address, by_token=True)
+    check_scope(caller, Scope.PROJECT_READ if request.method in ("GET", "HEAD") else Scope.PROJECT_WRITE)
+    return caller
 
 
 def _by_session(request: HttpRequest, project_level: bool) -> Caller:
@@ -62,15 +81,25 @@ def _by_session(request: HttpRequest, project_level: bool) -> Caller:
         sign_in = settings.WEB_URL + settings.LOGIN_URL
         raise ApiError(401, "Unauthorized", {"login_url": sign_in, "signup_url": sign_in})
     _enforce_csrf(request)
+    _check_organisation(request)
+    address = request.META.get("REMOTE_ADDR", "")
+    if not project_level:
+        return Caller(frozenset(SCOPES), user=user, address=address)
+    return _enter(request, user, address)
+
+
+def _check_organisation(request: HttpRequest) -> None:
     if (request.headers.get("X-Organization-ID") or "0").strip() != str(ORGANISATION_ID):
         raise ApiError(403, "org_mismatch")
-    if not project_level:
-        return Caller(frozenset(SCOPES), user=user, address=request.META.get("REMOTE_ADDR", ""))
+
+
+def _enter(request: HttpRequest, user: User, address: str) -> Caller:
+    """The person inside the project that the header names."""
     project_id = (request.headers.get("X-Project-ID") or "").strip()
     if not project_id:
         raise ApiError(403, "X-Project-ID is required for this endpoint.")
     try:
-        return caller_for(user, parse_integer(project_id) or 0, request.META.get("REMOTE_ADDR", ""))
+        return caller_for(user, parse_integer(project_id) or 0, address)
     except NoAccess as refused:
         raise ApiError(403, str(refused)) from None
 

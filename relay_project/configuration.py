@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -248,6 +249,25 @@ def read_schedule(env: environ.Env, name: str, default: str) -> RetrySchedule:
         return parse_schedule(raw)
     except InvalidSchedule as error:
         raise ImproperlyConfigured(f"{name}: {error}; not {raw!r}.") from None
+
+
+def read_scope_table(
+    env: environ.Env, name: str, scopes: Collection[str], roles: Mapping[str, Collection[str]]
+) -> dict[str, frozenset[str]]:
+    """A JSON object: word of a token → scopes, as a list or by a role's name."""
+    raw = env.str(name, default="{}")
+    try:
+        table = json.loads(raw)
+        found = {
+            str(word): frozenset(roles[given] if isinstance(given, str) else given) for word, given in table.items()
+        }
+        if all(one in scopes for given in found.values() for one in given):
+            return found
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        pass
+    raise ImproperlyConfigured(
+        f'{name} must be JSON such as {{"mail:send": ["sends.send"], "mail:admin": "owner"}}, not {raw!r}.'
+    )
 
 
 MAX_PLAN_DAYS = 366

@@ -17,6 +17,8 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.id_token import ALGORITHMS
+from projects.roles import ROLE_SCOPES
+from projects.scopes import SCOPES
 from relay_project.admin_theme import UNFOLD as UNFOLD
 from relay_project.configuration import (
     derived_secret,
@@ -34,6 +36,7 @@ from relay_project.configuration import (
     read_positive,
     read_routes,
     read_schedule,
+    read_scope_table,
     read_secrets,
     read_source_ips,
     read_switch,
@@ -193,6 +196,17 @@ OIDC_RP_SCOPES = "openid profile email"
 OIDC_RP_SIGN_ALGO = env.str("OIDC_SIGN_ALGO", default="RS256")
 if OIDC_RP_SIGN_ALGO not in ALGORITHMS:
     raise ImproperlyConfigured(f"OIDC_SIGN_ALGO must be one of {', '.join(sorted(ALGORITHMS))}.")
+# Access tokens of the provider as credentials of the API; empty: off.
+OIDC_API_AUDIENCE = env.str("OIDC_API_AUDIENCE", default="").strip()
+if OIDC_API_AUDIENCE and not OIDC_ENABLED:
+    raise ImproperlyConfigured("OIDC_API_AUDIENCE is set: OIDC_ISSUER_URL is needed beside it.")
+if OIDC_API_AUDIENCE and OIDC_API_AUDIENCE == OIDC_RP_CLIENT_ID:  # whoever sees an ID token could use the API with it
+    raise ImproperlyConfigured("OIDC_API_AUDIENCE must not be OIDC_CLIENT_ID, the audience of ID tokens.")
+OIDC_API_ALGORITHMS = env.list("OIDC_API_ALGORITHMS", default=[OIDC_RP_SIGN_ALGO])
+if not OIDC_API_ALGORITHMS or not ALGORITHMS.issuperset(OIDC_API_ALGORITHMS):
+    raise ImproperlyConfigured(f"OIDC_API_ALGORITHMS must list some of {', '.join(sorted(ALGORITHMS))}.")
+OIDC_API_SCOPE_CLAIM = env.str("OIDC_API_SCOPE_CLAIM", default="scope").strip() or "scope"
+OIDC_API_SCOPES = read_scope_table(env, "OIDC_API_SCOPES", SCOPES, ROLE_SCOPES)
 OIDC_USE_PKCE = True
 OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
 OIDC_TIMEOUT = 10

@@ -82,6 +82,15 @@ def shown(**environment: str) -> dict[str, Any]:
         ("MAIL_LIFETIME", "31h"),  # the retry schedule alone takes longer
         ("OUTGOING_SMTP_PORT", "70000"),
         ("OIDC_ISSUER_URL", "id.example.com"),
+        ("OIDC_API_AUDIENCE", "relay-api"),  # without a provider
+        ("OIDC_API_ALGORITHMS", "RS256,HS256"),
+        ("OIDC_API_ALGORITHMS", "none"),
+        ("OIDC_API_SCOPES", "[]"),
+        ("OIDC_API_SCOPES", '{"mail": ["sends.write"]}'),
+        ("OIDC_API_SCOPES", '{"mail": "king"}'),
+        ("OIDC_API_SCOPES", '{"mail": 5}'),
+        ("INVITATION_DAYS", "0"),
+        ("API_KEY_OVERLAP_HOURS", "never"),
     ],
 )
 def test_nonsense_refuses_to_start_with_one_sentence_that_names_the_setting(name: str, value: str) -> None:
@@ -96,6 +105,14 @@ def test_oidc_without_its_client_refuses_to_start() -> None:
     result = start(["manage.py", "check"], OIDC_ISSUER_URL="https://id.example.com")
     assert result.returncode == 1
     assert "OIDC_CLIENT_ID and OIDC_CLIENT_SECRET" in result.stderr
+
+
+def test_the_audience_of_id_tokens_is_refused_for_the_api() -> None:
+    """Whoever sees an ID token could use the API with it."""
+    oidc = {"OIDC_ISSUER_URL": "https://id.example.com", "OIDC_CLIENT_ID": "relay", "OIDC_CLIENT_SECRET": "s"}
+    result = start(["manage.py", "check"], **oidc, OIDC_API_AUDIENCE="relay")
+    assert (result.returncode, "OIDC_API_AUDIENCE" in result.stderr) == (1, True)
+    assert start(["-c", SHOW, "show"], **oidc, OIDC_API_AUDIENCE="relay-api").returncode == 0
 
 
 def test_probes_and_web_listen_on_loopback_unless_told_otherwise() -> None:

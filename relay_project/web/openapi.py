@@ -113,13 +113,13 @@ def _who_may(view: Any, method: str, said: Description) -> str:
 
 
 def _security(view: Any, method: str, said: Description) -> list[dict[str, list[str]]]:
-    """API key, or a person; roles beside a scheme are what it must have been given."""
+    """API key, access token, or a person; roles beside a scheme are what it must have been given."""
     if _is_open(view):
         return []
     scope = _scope(view, method, said)
     if scope is None:
-        return [{"session": []}]
-    return [{"apiKey": [str(scope)]}, {"session": [], "project": []}]
+        return [{"session": []}, {"accessToken": []}]
+    return [{"apiKey": [str(scope)]}, {"session": [], "project": []}, {"accessToken": [str(scope)], "project": []}]
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
@@ -217,6 +217,12 @@ def _security_schemes() -> dict[str, Any]:
             "scheme": "bearer",
             "description": "An API key of a project, 32 hexadecimal characters, from the console.",
         },
+        "accessToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "An access token of the OpenID provider, where the operator takes them.",
+        },
         "session": {
             "type": "apiKey",
             "in": "cookie",
@@ -227,7 +233,7 @@ def _security_schemes() -> dict[str, Any]:
             "type": "apiKey",
             "in": "header",
             "name": "X-Project-ID",
-            "description": "Beside a session: the project that is meant.",
+            "description": "Beside a session or an access token: the project that is meant.",
         },
     }
 
