@@ -152,6 +152,11 @@ def person_meter(user_id: int, project: Project | None) -> str:
     return f"person {user_id} in {project.pk}" if project is not None and is_own else f"person {user_id}"
 
 
+def token_meter(user_id: int, project: Project | None) -> str:
+    """The subject of the requests of programs that come with a person's access tokens."""
+    return f"tokens of {user_id} in {project.pk if project is not None else 0}"
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """How much of a limit (0: there is none) is used, and when that begins anew."""

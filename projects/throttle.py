@@ -8,7 +8,7 @@ before anything else is done; never called in the transaction that it limits.
 from django.http import HttpRequest
 
 from projects.access import Caller
-from projects.limits import Limits, key_meter, limits_of, person_meter, sends_meter
+from projects.limits import Limits, key_meter, limits_of, person_meter, sends_meter, token_meter
 from projects.models import Project
 from relay_project.db.rates import Spent, Window, spend
 from relay_project.metrics import Counter
@@ -19,10 +19,13 @@ LIMITED = Counter("relay_rate_limited_total", "Requests of the API refused by a 
 
 
 def use_request(request: HttpRequest, caller: Caller) -> None:
-    """Count a request that sends nothing: of the key, or of the person. Raises ApiError 429."""
+    """Count a request that sends nothing: of the key, the person or the program with their token. Raises ApiError 429."""
     limits = limits_of(caller.project or _NOWHERE)
     if caller.api_key is not None:
         name, limit, subject = "requests_per_minute", limits.requests_per_minute, key_meter(caller.api_key)
+    elif caller.by_token and caller.user is not None:  # a program, like one with a key
+        name, limit = "requests_per_minute", limits.requests_per_minute
+        subject = token_meter(caller.user.pk, caller.project)
     else:
         assert caller.user is not None
         name, limit = "session_requests_per_minute", limits.session_requests_per_minute
@@ -42,11 +45,12 @@ def use_sends(request: HttpRequest, caller: Caller, cost: int = 1) -> None:
     project = caller.project
     assert project is not None  # whoever sends is in one
     limits = limits_of(project)
-    if caller.api_key is None:
+    is_session = caller.api_key is None and not caller.by_token
+    if is_session:
         use_request(request, caller)
     _check_fits(limits, cost)
-    spent = spend(sends_meter(project), cost, limits.session_sends if caller.api_key is None else limits.sends)
-    if caller.api_key is not None or spent.refused is not None:
+    spent = spend(sends_meter(project), cost, limits.session_sends if is_session else limits.sends)
+    if not is_session or spent.refused is not None:
         _tell(request, spent, spent.refused or Window.SECOND)
     if spent.refused is not None:
         raise _too_many_sends(limits, spent.refused, spent.reset_seconds(spent.refused))

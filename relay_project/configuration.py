@@ -252,7 +252,7 @@ def read_schedule(env: environ.Env, name: str, default: str) -> RetrySchedule:
 
 
 def read_scope_table(
-    env: environ.Env, name: str, scopes: Collection[str], roles: Mapping[str, Collection[str]]
+    env: environ.Env, name: str, scopes: Collection[str], roles: Mapping[Any, Collection[str]]
 ) -> dict[str, frozenset[str]]:
     """A JSON object: word of a token → scopes, as a list or by a role's name."""
     raw = env.str(name, default="{}")

@@ -368,6 +368,14 @@ def test_keys_work_beside_tokens(by_token, api):
     assert api.get("/project")[0] == 200
 
 
+def test_a_program_with_a_token_has_the_pace_of_one_with_a_key(by_token, signed_in, alice, project, settings):
+    project.requests_per_minute, project.session_requests_per_minute = 3, 1
+    project.save()
+    program, browser = by_token(), signed_in(alice, project)
+    assert [program.get("/project")[0] for _ in range(4)] == [200, 200, 200, 429]
+    assert [browser.get("/project")[0] for _ in range(2)] == [200, 429]
+
+
 def test_wrong_tokens_are_guesses_like_wrong_keys(by_token, idp, monkeypatch):
     """Lesson S6; a token that has run out is no guess."""
     monkeypatch.setattr(guesses, "WRONG", Rate("wrong keys", 3, 60))
