@@ -9,6 +9,7 @@ import pytest
 
 from projects.domains import create_domain
 from projects.models import Domain, Membership, Project
+from sending.models import SandboxMessage
 from tests.projects.conftest import NOW, PEM, alice, bob, charlie, foreign, project, sam  # noqa: F401 — fixtures
 from tests.sending.api.conftest import Api, instance  # noqa: F401 — fixtures
 
@@ -18,51 +19,65 @@ There = Mapping[str, int | str]
 @pytest.fixture
 def api(instance: None, project: Project) -> Api:
     """A client that may do everything in Alice's project."""
-    return sending_client(project)
+    return sending_client(project, "shop.example.test")
 
 
 @pytest.fixture
 def foreign_api(instance: None, foreign: Project) -> Api:
     """The same of Charlie's."""
-    return sending_client(foreign)
+    return sending_client(foreign, "charlie.example.test")
 
 
-def sending_client(project: Project) -> Api:
+def sending_client(project: Project, name: str) -> Api:
     """A client of a project whose domain may send."""
-    domain = create_domain(project, "shop.example.test", None, PEM, now=NOW)
+    domain = create_domain(project, name, None, PEM, now=NOW)
     Domain.objects.filter(pk=domain.pk).update(status="active")
     return Api(project)
 
 
 @pytest.fixture
 def there(api: Api) -> There:
-    """Something of Alice's for every parameter of a path, by the parameter's name."""
-    return objects_of(api)
+    """Something of Alice's for every parameter of a path."""
+    return objects_of(api, "shop")
 
 
 @pytest.fixture
 def foreign_there(foreign_api: Api) -> There:
-    """The same of Charlie's."""
-    return objects_of(foreign_api)
+    """The same of Charlie's; whatever has a name is called `charlie`."""
+    return objects_of(foreign_api, "charlie")
 
 
-def objects_of(api: Api) -> There:
+def objects_of(api: Api, word: str) -> There:
     """One object of each kind in the project of a client, by the place that a path has for it (`named()`)."""
-    send_id = api.send()
-    suppressed = made(api, "/suppressions", {"email": "dora@nowhere.example"})
-    webhook = made(api, "/webhooks", {"url": "https://hooks.example.com/a", "events": ["domain.created"]})
+    send_id = api.send(**{"from": f"me@{word}.example.test", "subject": f"From {word}"})
+    send_uuid = api.get(f"/sends/{send_id}").json()["uuid"]
+    domain = Domain.objects.get(project=api.project).pk
+    suppressed = made(api, "/suppressions", {"email": f"dora@{word}.example"})
+    webhook = made(api, "/webhooks", {"url": f"https://{word}.example.com/a", "events": ["domain.created"]})["id"]
+    key = made(api, "/api-keys", {"name": f"{word}'s other", "scopes": ["sends.read"]})["id"]
+    dkim_key = made(api, f"/domains/{domain}/dkim-keys", {"algorithm": "ed25519"})["id"]
+    invitation = made(api, "/invitations", {"email": f"eve@{word}.example", "role": "viewer"})["id"]
+    members = Membership.objects.filter(project=api.project).order_by("pk")
+    mail = SandboxMessage.objects.create(
+        project_id=api.project.pk, subject=f"For {word}", data=b"Subject: x\r\n\r\n"
+    ).pk
     return {
         "sends/{send_id}": send_id,
-        "uuid/{send_uuid}": api.get(f"/sends/{send_id}").json()["uuid"],
-        "api-keys/{key_id}": made(api, "/api-keys", {"name": "other", "scopes": ["sends.read"]})["id"],
-        "project-users/{member_id}": Membership.objects.filter(project=api.project).latest("pk").pk,
-        "memberships/{member_id}": Membership.objects.filter(project=api.project).earliest("pk").pk,
-        "invitations/{invitation_id}": made(api, "/invitations", {"email": "eve@x.example", "role": "viewer"})["id"],
-        "domains/{domain}": Domain.objects.get(project=api.project).pk,
-        "dkim-keys/{key_id}": made(api, "/domains/shop.example.test/dkim-keys", {"algorithm": "ed25519"})["id"],
+        "uuid/{send_uuid}": send_uuid,
+        "sends/{send_uuid}": send_uuid,
+        "api-keys/{key_id}": key,
+        "project-users/{member_id}": members.reverse()[0].pk,
+        "members/{membership_id}": members.reverse()[0].pk,
+        "memberships/{member_id}": members[0].pk,
+        "memberships/{membership_id}": members[0].pk,
+        "invitations/{invitation_id}": invitation,
+        "domains/{domain}": domain,
+        "domains/{domain_id}": domain,
+        "dkim-keys/{key_id}": dkim_key,
         "suppressions/{suppression_id}": suppressed["id"],
         "email/{email}": suppressed["email"],
-        "webhooks/{webhook_id}": webhook["id"],
+        "webhooks/{webhook_id}": webhook,
+        "sandbox/{message_id}": mail,
     }
 
 
@@ -76,3 +91,10 @@ def made(api: Api, path: str, body: Mapping[str, Any]) -> Any:
 def named(path: str, name: str) -> str:
     """The place of a parameter: `api-keys/{key_id}`, of any path in which it stands behind that word."""
     return re.findall(rf"[^/]+/{{{name}}}", path)[0]
+
+
+def filled(path: str, there: There) -> str:
+    """The path with an object in each of its places; fails for a place that objects_of() does not know."""
+    unknown = [place for name in re.findall(r"{(\w+)}", path) if (place := named(path, name)) not in there]
+    assert not unknown, f"{path}: objects_of() in tests/contract/conftest.py makes nothing for {unknown}"
+    return re.sub(r"{(\w+)}", lambda match: str(there[named(path, match[1])]), path)
