@@ -129,8 +129,11 @@ SENDS_PER_DAY = read_positive(env, "SENDS_PER_DAY", default=0, minimum=0, maximu
 MAX_RECIPIENTS = read_positive(env, "MAX_RECIPIENTS", default=20, maximum=1000)
 MAX_MESSAGE_BYTES = read_positive(env, "MAX_MESSAGE_BYTES", default=10 * 1024 * 1024)
 
-# An API request's body. A mail of MAX_MESSAGE_BYTES fits: base64 adds a third, JSON's escapes more.
-MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
+# An API request's body. A mail of MAX_MESSAGE_BYTES fits: its files are base64 there as here, and JSON's escapes are no
+# longer than those of a mail's text.
+MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=16 * 1024 * 1024, minimum=4096)
+MAX_BATCH_REQUEST_BYTES = read_positive(env, "MAX_BATCH_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
+MAX_BATCH_MESSAGES = read_positive(env, "MAX_BATCH_MESSAGES", default=1000, maximum=10_000)
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
 PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
 API_KEY_OVERLAP_HOURS = read_positive(env, "API_KEY_OVERLAP_HOURS", default=168, maximum=24 * 90)  # of a rotated key

@@ -5,7 +5,7 @@ accept, so the bytes are the same whenever they are made. RSA PKCS#1 v1.5 and Ed
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,13 @@ from projects.dkim_keys import signer_of
 from projects.models import DkimKey, DkimKeyState
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer, sign
-from relay_project.mail.mime import Attachment, Message, NamedAddress, compose
+from relay_project.mail.mime import Attachment, Message, NamedAddress, base64_length, compose
+from relay_project.mail.placeholders import PlaceholderError, fill
 from relay_project.mail.raw import complete, message_id_of, parts_of
 from sending.models import Content, Recipient, RecipientType, Send, Signature
+
+MAX_FILLED = 2_097_152  # characters of a body with its values, as of one without
+MAX_FILLED_HEADER = 8_192  # characters of a header field with its values: an address, a link, a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class StoredMessage:
     recipients: Sequence[tuple[str, str, str]]
     list_unsubscribe: str | None = None  # the value of that field, where our link stands in it
     raw: bytes | None = None  # the customer's own MIME, in place of subject, bodies and files
+    variables: Mapping[str, str] | None = None  # bodies and headers are shared, and these are to be filled in
 
     @property
     def from_domain(self) -> str:
@@ -56,8 +61,31 @@ class StoredMessage:
         return bool(self.attachment_bodies) or self.raw is not None
 
 
+def personal(stored: StoredMessage) -> StoredMessage:
+    """With its own values in bodies and headers that many share; raises PlaceholderError, which accept() has ruled out."""
+    if stored.variables is None:
+        return stored
+    values = stored.variables
+    return replace(
+        stored,
+        body_html=_filled("body_html", stored.body_html, values, MAX_FILLED, escape=True),
+        body_text=_filled("body_text", stored.body_text, values, MAX_FILLED),
+        headers=[(name, _filled("headers", value, values, MAX_FILLED_HEADER) or "") for name, value in stored.headers],
+        variables=None,
+    )
+
+
+def _filled(field: str, text: str | None, values: Mapping[str, str], most: int, *, escape: bool = False) -> str | None:
+    try:
+        return fill(text, values, most, escape=escape)
+    except PlaceholderError as error:
+        error.field = field
+        raise
+
+
 def to_message(stored: StoredMessage) -> Message:
     """The message for the writer."""
+    stored = personal(stored)
     return Message(
         from_=NamedAddress(stored.from_address, stored.from_name),
         to=_named(stored, RecipientType.TO),
@@ -103,6 +131,14 @@ def readable(stored: StoredMessage) -> StoredMessage:
     return replace(stored, body_html=parts.html, body_text=parts.text, headers=tuple(parts.headers.items()))
 
 
+def composed_size(stored: StoredMessage) -> int:
+    """The length of what compose_stored() gives; files are not encoded for it, or a batch with one would do it each time."""
+    if not stored.attachment_bodies or stored.raw is not None:
+        return len(compose_stored(stored))
+    bare = replace(stored, attachment_bodies=[b""] * len(stored.attachment_bodies))
+    return len(compose_stored(bare)) + sum(map(base64_length, map(len, stored.attachment_bodies)))
+
+
 def sign_composed(composed: bytes, signers: Sequence[Signer], date: datetime) -> bytes:
     """The DKIM-Signature lines to put in front; `t=` is the message's date."""
     return sign(composed, signers, int(date.timestamp()))
@@ -119,14 +155,14 @@ def signers_for(domain_id: int, instance_domain: str) -> list[Signer]:
 
 
 def stored_message(send: Send) -> StoredMessage | None:
-    """What one send's bytes are made of; None when its content is gone (retention)."""
+    """What one send's bytes are made of, with its own values filled in; None when its content is gone (retention)."""
     content = Content.objects.filter(pk=send.content_id).first()
     if content is None:
         return None
     recipients = Recipient.objects.filter(send_id=send.pk, pk__gte=send.pk, pk__lt=hours_after(send.pk, 1)).order_by(
         "position"
     )
-    return StoredMessage(
+    stored = StoredMessage(
         uuid=send.uuid,
         from_address=send.from_address,
         from_name=send.from_name,
@@ -142,7 +178,9 @@ def stored_message(send: Send) -> StoredMessage | None:
         recipients=[(r.type, r.address, r.name) for r in recipients],
         list_unsubscribe=send.list_unsubscribe,
         raw=None if content.raw is None else bytes(content.raw),
+        variables=send.variables,
     )
+    return personal(stored)
 
 
 def raw_message(send: Send) -> bytes | None:

@@ -4,6 +4,7 @@ from django.urls import path
 
 from sending.api import suppressions
 from sending.api.archive import ArchiveView
+from sending.api.batch import batch
 from sending.api.sends import (
     CancelView,
     ContentView,
@@ -17,6 +18,7 @@ from sending.api.sends import (
 urlpatterns = [
     path("project/archive", ArchiveView.as_view()),
     path("sends", sends),
+    path("sends/batch", batch),
     path("suppressions", suppressions.SuppressionsView.as_view()),
     path("suppressions/import", suppressions.ImportView.as_view()),
     path("suppressions/export", suppressions.ExportView.as_view()),

@@ -27,6 +27,7 @@ __all__ = [
     "HeaderInjection",
     "Message",
     "NamedAddress",
+    "base64_length",
     "compose",
     "encode_date",
 ]
@@ -331,6 +332,12 @@ def _filename(name: str) -> list[str]:
 def _percent(char: str) -> str:
     """One character in RFC 2231 §7 extended octets."""
     return "".join([_PERCENT[octet] for octet in char.encode("utf-8", "replace")])
+
+
+def base64_length(octets: int) -> int:
+    """How long a file of so many octets is in a message."""
+    encoded = (octets + 2) // 3 * 4
+    return encoded + 2 * max((encoded - 1) // BASE64_LINE, 0)
 
 
 def _base64(content: bytes) -> bytes:

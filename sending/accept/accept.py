@@ -10,8 +10,9 @@ Single messages of a process's threads share transactions: whoever comes while o
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
-from django.db import connection
+from django.db import connection, transaction
 
 from projects.limits import limits_of
 from projects.models import Domain, Project
@@ -27,6 +28,7 @@ REFUSED = Counter("relay_sends_refused_total", "Sends refused by a rule.")
 TOGETHER = 50  # messages of one transaction; beyond that it only makes the first of them wait
 IN_FLIGHT_SECONDS = 3.0  # how long a call waits for another one with its key
 LOOK_AGAIN_SECONDS = 0.02
+MAX_BATCH_OCTETS = 256 * 1024 * 1024  # composed messages of a call, without their files: some seconds of a core
 
 _gather: Gather[Candidate, Outcome] = Gather(admit, TOGETHER)
 
@@ -44,6 +46,33 @@ def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime
     return _accept_each(project, requests, now, admit)
 
 
+def accept_batch(
+    project: Project, requests: Sequence[SendRequest], now: datetime, whole: idempotency.Whole | None = None
+) -> list[Outcome] | idempotency.Replay:
+    """accept_many(), of a call that may have a key of its own: what it got before is answered again, as a whole.
+
+    Raises Refused for a key of another body, or one that is in flight for longer than IN_FLIGHT_SECONDS.
+    """
+    work = partial(admit, octets=MAX_BATCH_OCTETS)
+    if whole is None:
+        return _accept_each(project, requests, now, work)
+    give_up = time.monotonic() + IN_FLIGHT_SECONDS
+    while True:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                used = whole.hold(cursor)
+                if used is not None:
+                    return used
+                outcomes = _accept_each(project, requests, now, work, patience=0.0)
+                if any(isinstance(outcome, Accepted) for outcome in outcomes):
+                    whole.record(cursor, outcomes)
+                return outcomes
+        except InFlight:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(LOOK_AGAIN_SECONDS)
+
+
 def check(project: Project, request: SendRequest, now: datetime) -> None:
     """The rules alone, in their order, for who has a reason of their own to refuse after them; raises Refused."""
     _candidate(project, request, {}, now)
@@ -54,6 +83,7 @@ def _accept_each(
     requests: Sequence[SendRequest],
     now: datetime,
     work: Callable[[Sequence[Candidate]], Sequence[Outcome]],
+    patience: float = IN_FLIGHT_SECONDS,
 ) -> list[Outcome]:
     outcomes: Outcomes = {}
     candidates: dict[int, Candidate] = {}
@@ -64,7 +94,7 @@ def _accept_each(
         except Refused as refusal:
             outcomes[place] = refusal
     outcomes |= _replays(project, {place: requests[place] for place in outcomes if requests[place].idempotency_key})
-    outcomes |= _admitted(candidates, work)
+    outcomes |= _admitted(candidates, work, patience)
     REFUSED.inc(sum(isinstance(outcome, Refused) for outcome in outcomes.values()))
     return [outcomes[place] for place in range(len(requests))]
 
@@ -92,14 +122,16 @@ def _replays(project: Project, refused: dict[int, SendRequest]) -> Outcomes:
     }
 
 
-def _admitted(candidates: dict[int, Candidate], work: Callable[[Sequence[Candidate]], Sequence[Outcome]]) -> Outcomes:
+def _admitted(
+    candidates: dict[int, Candidate], work: Callable[[Sequence[Candidate]], Sequence[Outcome]], patience: float
+) -> Outcomes:
     """Write them; one whose key is in flight elsewhere waits for that call's end, and not for long."""
     outcomes: Outcomes = {}
-    give_up = time.monotonic() + IN_FLIGHT_SECONDS
+    give_up = time.monotonic() + patience
     while candidates:
         outcomes |= zip(candidates, work(list(candidates.values())), strict=True)
         candidates = {place: one for place, one in candidates.items() if isinstance(outcomes[place], InFlight)}
-        if not candidates or time.monotonic() > give_up:
+        if not candidates or time.monotonic() >= give_up:
             break
         time.sleep(LOOK_AGAIN_SECONDS)
     return outcomes

@@ -22,13 +22,14 @@ from relay_project import jobs
 from relay_project.db.bound import bound_cursor
 from relay_project.mail.address import parse_mailbox
 from relay_project.mail.headers import HeaderInjection
+from relay_project.mail.placeholders import PlaceholderError
 from relay_project.mail.unsubscribe import Subscription
 from relay_project.metrics import Counter
 from sending.accept import idempotency, rules, store
 from sending.accept.idempotency import InFlight, Key, Record
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.accept.store import Draft
-from sending.content import compose_stored
+from sending.content import composed_size
 from sending.labels import labels
 from sending.models import Priority, RecipientStatus
 from sending.suppress import Standing
@@ -38,6 +39,7 @@ ACCEPTED = Counter("relay_sends_accepted_total", "Sends accepted.", ["queue_name
 
 Outcome = Accepted | Refused
 Outcomes = dict[int, Outcome]  # by a message's place in its batch
+Contents = dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +65,26 @@ class Candidate:
         return None if key is None else (self.project.pk, key)
 
 
-def admit(candidates: Sequence[Candidate]) -> list[Outcome]:
-    """Accept them, in the order given; one whose key another transaction holds just now is InFlight."""
+def admit(candidates: Sequence[Candidate], octets: int | None = None) -> list[Outcome]:
+    """Accept them, in the order given; one whose key another transaction holds just now is InFlight.
+
+    Once they have so many `octets` together, the others are refused: composing is work.
+    """
     outcomes: Outcomes = {}
-    drafts = _drafts(candidates, outcomes)
+    drafts = _drafts(candidates, outcomes, octets)
     if drafts:
         _write(drafts, outcomes)
     return [outcomes[place] for place in range(len(candidates))]
 
 
-def _drafts(candidates: Sequence[Candidate], outcomes: Outcomes) -> dict[int, Draft]:
+def _drafts(candidates: Sequence[Candidate], outcomes: Outcomes, octets: int | None) -> dict[int, Draft]:
     """Draw the ids and compose each message once, for its exact size."""
+    left = octets
     by_project: dict[int, list[int]] = defaultdict(list)
     for place, candidate in enumerate(candidates):
         by_project[candidate.project.pk].append(place)
     drafts: dict[int, Draft] = {}
+    contents: Contents = {}
     with connection.cursor() as cursor:
         for project_id, places in by_project.items():
             members = [candidates[place] for place in places]
@@ -87,21 +94,30 @@ def _drafts(candidates: Sequence[Candidate], outcomes: Outcomes) -> dict[int, Dr
             ids = iter(drawn)
             for place, member in zip(places, members, strict=True):
                 try:
-                    drafts[place] = _draft(member, ids, standing)
+                    drafts[place] = draft = _draft(member, ids, standing, contents, left)
                 except Refused as refusal:
                     outcomes[place] = refusal
+                else:
+                    left = None if left is None else left - draft.size_bytes
     return drafts
 
 
-def _draft(item: Candidate, ids: Iterator[int], standing: Standing) -> Draft:
+def _draft(item: Candidate, ids: Iterator[int], standing: Standing, contents: Contents, left: int | None) -> Draft:
+    """`contents` has the ids of those that several share, by project and number; `left` is what remains of the octets."""
+    if left is not None and left <= 0:
+        raise Refused("The messages before this one are as much as one call may bring. Send it in another.", status=413)
     content_id, send_id, *recipient_ids = (next(ids) for _ in range(item.id_count))
+    if item.request.shares is not None:
+        content_id = contents.setdefault((item.project.pk, item.request.shares), content_id)
     from_address = parse_mailbox(item.request.from_.address).address
     link = _link(item, from_address, send_id, recipient_ids[0])
     stored = store.stored_form(item.request, item.recipients, from_address, send_id, item.now, link)
     try:
-        size = rules.check_size(len(compose_stored(stored)), limits_of(item.project).message_bytes)
+        size = rules.check_size(composed_size(stored), limits_of(item.project).message_bytes)
     except HeaderInjection as error:
         raise Refused(str(error), status=422, field="headers") from None
+    except PlaceholderError as error:
+        raise Refused(str(error), status=422, field=error.field) from None
     return Draft(
         item.project.pk,
         queue_for(item.project),

@@ -6,7 +6,7 @@ in the database, where a transaction of many would wait along. A record's age is
 keeps the table small.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,38 @@ class Record:
         if self.fingerprint != request.fingerprint:
             return Refused(OTHER_BODY, status=409)
         return Accepted(self.answer["id"], self.answer["message_id"], replayed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a call with several messages was answered before."""
+
+    answer: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The key of a call with several messages, and how their outcomes are written down."""
+
+    key: Key
+    fingerprint: str
+    results: Callable[[Sequence[Accepted | Refused]], list[dict[str, Any]]]
+
+    def hold(self, cursor: CursorWrapper) -> Replay | None:
+        """Keep the key until the transaction's end; what it got before, if it was used. Raises InFlight and Refused."""
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))", [self.key[1], self.key[0]])
+        if not cursor.fetchone()[0]:
+            raise InFlight
+        record = _read(cursor, {self.key}).get(self.key)
+        if record is None:
+            return None
+        if record.fingerprint != self.fingerprint:
+            raise Refused(OTHER_BODY, status=409)
+        return Replay(record.answer["results"])
+
+    def record(self, cursor: CursorWrapper, outcomes: Sequence[Accepted | Refused]) -> None:
+        """Write the answer down, in the transaction that makes it true."""
+        begin(cursor, {self.key: Record(self.fingerprint, {"results": self.results(outcomes)})})
 
 
 def find(project_id: int, keys: Collection[str]) -> dict[str, Record]:

@@ -47,6 +47,10 @@ class SendRequest:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     is_test: bool = False  # made with a test key: answered by the simulator's table, in the sender
+    # Of a message of a batch: its values for the placeholders in subject, bodies and headers, and the number of the content
+    # that it shares with others of its batch.
+    variables: Mapping[str, str] | None = None
+    shares: int | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
 

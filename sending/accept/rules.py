@@ -94,13 +94,13 @@ def check_priority(project: Project, request: SendRequest) -> Priority:
 def check_key(request: SendRequest) -> None:
     """An idempotency key that its column can hold."""
     if request.idempotency_key is not None:
-        _check_line("idempotency_key", request.idempotency_key, MAX_KEY)
+        check_line("idempotency_key", request.idempotency_key, MAX_KEY)
 
 
 def is_key(key: str) -> bool:
     """Whether the column can hold it."""
     try:
-        _check_line("idempotency_key", key, MAX_KEY)
+        check_line("idempotency_key", key, MAX_KEY)
     except Refused:
         return False
     return True
@@ -108,10 +108,10 @@ def is_key(key: str) -> bool:
 
 def check_texts(request: SendRequest) -> None:
     """Everything that is stored as text or written into a header: lengths, line breaks, what PostgreSQL has no room for."""
-    _check_line("from", request.from_.name, MAX_LINE)
-    _check_line("subject", request.subject, MAX_LINE)
+    check_line("from", request.from_.name, MAX_LINE)
+    check_line("subject", request.subject, MAX_LINE)
     for recipient in request.recipients:
-        _check_line(recipient.type.value, recipient.name, MAX_LINE)
+        check_line(recipient.type.value, recipient.name, MAX_LINE)
     _check_text("body_html", request.body_html)
     _check_text("body_text", request.body_text)
     for header in request.headers:
@@ -119,10 +119,11 @@ def check_texts(request: SendRequest) -> None:
             _check_text("headers", text)
     for index, attachment in enumerate(request.attachments):
         for name in ("name", "content_type", "content_id"):
-            _check_line(f"attachments[{index}][{name}]", getattr(attachment, name), MAX_LINE)
+            check_line(f"attachments[{index}][{name}]", getattr(attachment, name), MAX_LINE)
 
 
-def _check_line(field: str, text: str | None, most: int) -> None:
+def check_line(field: str, text: str | None, most: int) -> None:
+    """A text that becomes part of a header."""
     if text is None:
         return
     if len(text) > most:

@@ -13,11 +13,15 @@ from projects.models import Domain
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
 from relay_project.mail.mime import LATEST_VERSION
+from relay_project.mail.placeholders import PlaceholderError, fill
+from sending.accept import rules
 from sending.accept.idempotency import Key
-from sending.accept.request import Accepted, RequestedRecipient, SendRequest
+from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.content import StoredMessage
 from sending.models import TEST_LANE, Phase, Priority, RecipientStatus
 from sending.suppress import Standing, lookup, lookup_values
+
+MAX_STATEMENT = 8 * 1024 * 1024  # octets of the messages that one statement writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,13 @@ def stored_form(
     now: datetime,
     list_unsubscribe: str | None = None,
 ) -> StoredMessage:
-    """What the bytes of this send will be made of."""
+    """What the bytes of this send will be made of. Only the subject, which is its own, is filled in already."""
     date = max(now, request.send_after or now).replace(microsecond=0)
     return StoredMessage(
         uuid=uuid_of(send_id),
         from_address=from_address,
         from_name=request.from_.name or None,
-        subject=request.subject,
+        subject=_subject(request),
         message_date=date,
         writer_version=LATEST_VERSION,
         mailer=mailer(),
@@ -98,31 +102,46 @@ def stored_form(
         recipients=[(r.type.value, r.address, r.name) for r in recipients],
         list_unsubscribe=list_unsubscribe,
         raw=None if request.raw is None else request.raw.octets,
+        variables=request.variables,
     )
+
+
+def _subject(request: SendRequest) -> str | None:
+    if request.variables is None:
+        return request.subject
+    try:
+        subject = fill(request.subject, request.variables, rules.MAX_LINE)
+    except PlaceholderError as error:
+        raise Refused(str(error), status=422, field="subject") from None
+    rules.check_line("subject", subject, rules.MAX_LINE)
+    return subject
 
 
 # One JSON parameter for each kind of row: as arrays, psycopg quotes element by element in Python, 45 µs a mail against 8.
 # `json`, not `jsonb`: the texts are read once, and a batch may be larger than the 256 MB of a jsonb.
 _WRITE = """
-WITH message AS MATERIALIZED (
+WITH part AS MATERIALIZED (
+  SELECT * FROM json_to_recordset(%(parts)s::json)
+    AS c(id bigint, project bigint, html text, text text, headers jsonb, attachments jsonb)
+), message AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, project bigint, queue bigint, content bigint, domain bigint, from_address text,
-         from_name text, subject text, size int, date timestamptz, priority smallint, html text, text text,
-         headers jsonb, attachments jsonb, list text, list_unsubscribe text, tags text[], metadata jsonb, is_test bool)
+         from_name text, subject text, size int, date timestamptz, priority smallint, list text,
+         list_unsubscribe text, tags text[], metadata jsonb, is_test bool, variables jsonb)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
     AS p(id bigint, send bigint, project bigint, queue bigint, position smallint, type text, address text, name text,
          status text, domain text, size int, phase smallint, due timestamptz, priority smallint, lane bigint)
 ), content AS (
-  INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies,
-                               raw)
-  SELECT content, project, html, text, headers, attachments, %(bodies)s::bytea[], %(raw)s::bytea FROM message
+  INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies, raw)
+  SELECT id, project, html, text, headers, attachments, %(bodies)s::bytea[], %(raw)s::bytea FROM part
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
-                            list_unsubscribe, tags, metadata, is_test)
+                            list_unsubscribe, tags, metadata, is_test, variables)
   SELECT id, uuid, project, queue, domain, content, from_address, from_name, subject, size, date, %(writer)s,
-         %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test FROM message
+         %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test, variables
+    FROM message
 ){tags}, recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
   SELECT id, send, project, position, type, address, name, status, 0 FROM person
@@ -141,12 +160,16 @@ _INSERT, _INSERT_TAGGED = _WRITE.format(tags=""), _WRITE.format(tags=_TAGS)
 def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
     """Write the drafts in the caller's transaction; returns the queues in which something is due now."""
     due: set[int] = set()
+    written: set[int] = set()
     for group in statements(drafts):
         people = [row for draft in group for row in _people(draft)]
+        parts = {draft.content_id: draft for draft in group if draft.content_id not in written}
+        written |= parts.keys()
         values: dict[str, Any] = {
+            "parts": orjson.dumps([_part(draft) for draft in parts.values()]).decode(),
             "messages": orjson.dumps([_message(draft) for draft in group]).decode(),
             "people": orjson.dumps(people).decode(),
-            "bodies": [bytes(body) for draft in group for body in draft.stored.attachment_bodies],
+            "bodies": [bytes(body) for draft in parts.values() for body in draft.stored.attachment_bodies],
             "raw": group[0].stored.raw,
             "writer": LATEST_VERSION,
             "mailer": mailer(),
@@ -159,9 +182,35 @@ def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
 
 
 def statements(drafts: Sequence[Draft]) -> list[Sequence[Draft]]:
-    """The drafts as one statement each may write them: what carries octets goes alone, as SQL has no ragged arrays."""
-    plain = [draft for draft in drafts if not draft.stored.has_octets]
-    return [group for group in (plain, *([draft] for draft in drafts if draft.stored.has_octets)) if group]
+    """The drafts as one statement each may write them.
+
+    Each content with files or MIME has one of its own, as SQL has no ragged arrays; and none is larger than
+    MAX_STATEMENT, or whole batches would lie in memory several times over.
+    """
+    groups: dict[int, list[Draft]] = {}
+    plain, octets = 0, 0
+    for draft in drafts:
+        if draft.stored.has_octets:
+            groups.setdefault(draft.content_id, []).append(draft)
+            continue
+        octets += draft.size_bytes
+        if octets > MAX_STATEMENT:
+            plain, octets = plain - 1, draft.size_bytes
+        groups.setdefault(plain, []).append(draft)
+    return list(groups.values())
+
+
+def _part(draft: Draft) -> dict[str, Any]:
+    """A content, which others may share."""
+    stored = draft.stored
+    return {
+        "id": draft.content_id,
+        "project": draft.project_id,
+        "html": stored.body_html,
+        "text": stored.body_text,
+        "headers": stored.headers,
+        "attachments": stored.attachments,
+    }
 
 
 def _message(draft: Draft) -> dict[str, Any]:
@@ -179,15 +228,12 @@ def _message(draft: Draft) -> dict[str, Any]:
         "size": draft.size_bytes,
         "date": stored.message_date,
         "priority": draft.priority,
-        "html": stored.body_html,
-        "text": stored.body_text,
-        "headers": stored.headers,
-        "attachments": stored.attachments,
         "list": draft.request.list,
         "list_unsubscribe": stored.list_unsubscribe,
         "tags": draft.request.tags or None,
         "metadata": draft.request.metadata or None,
         "is_test": draft.request.is_test,
+        "variables": stored.variables,
     }
 
 

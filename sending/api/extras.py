@@ -29,23 +29,22 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what PostgreSQL's JSON has no r
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The fields; `headers` is Reply-To, if any."""
+    """The fields that a message has for itself."""
 
     send_after: datetime | None = None
-    headers: tuple[tuple[str, str], ...] = ()
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 _NOTHING = Extras()
-_FIELDS = frozenset({"send_after", "reply_to", "tags", "metadata"})
+_FIELDS = frozenset({"send_after", "tags", "metadata"})
 
 
 def read_extras(body: Noting) -> Extras:
-    """The fields of a body; nearly every mail has none of them."""
+    """The fields of a body, but for `reply_to`; nearly every mail has none of them."""
     if _FIELDS.isdisjoint(body.data):
         return _NOTHING
-    return Extras(read_send_after(body), _read_reply_to(body), _read_tags(body), _read_metadata(body))
+    return Extras(read_send_after(body), _read_tags(body), _read_metadata(body))
 
 
 def read_send_after(body: Noting) -> datetime | None:
@@ -62,7 +61,7 @@ def read_send_after(body: Noting) -> datetime | None:
     return None
 
 
-def _read_reply_to(body: Noting) -> tuple[tuple[str, str], ...]:
+def read_reply_to(body: Noting) -> tuple[tuple[str, str], ...]:
     """One address or a list, as the header they become."""
     value = body.data.get("reply_to")
     if value is None or value in ("", [], {}):

@@ -11,12 +11,12 @@ from typing import Any
 
 from projects.limits import MOST_RECIPIENTS
 from relay_project.mail.headers import FORBIDDEN_HEADERS, HeaderInjection, check_header_name, check_header_value
-from relay_project.mail.mime import NamedAddress
+from relay_project.mail.mime import Attachment, NamedAddress
 from relay_project.web.errors import Violation, Violations
 from relay_project.web.fields import BLANK, NUL
 from sending.accept.request import RequestedRecipient, SendRequest
 from sending.api.attachments import read_attachments
-from sending.api.extras import read_extras
+from sending.api.extras import read_extras, read_reply_to
 from sending.api.lists import read_list
 from sending.api.raw import check_from, read_raw_field, recipients_of
 from sending.api.reading import MULTIPLE, line_violation, read_address
@@ -41,6 +41,20 @@ class SubmittedMessage:
     undecodable: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadContent:
+    """What may be the same for many: bodies, header fields and files."""
+
+    html: str | None
+    text: str | None
+    headers: tuple[tuple[str, str], ...]
+    attachments: tuple[Attachment, ...]
+    undecodable: int | None
+
+
+CONTENT_FIELDS = ("body_html", "body_text", "headers", "reply_to", "attachments", "raw")
+
+
 class Body:
     """A body being read, and what was wrong with it."""
 
@@ -52,6 +66,15 @@ class Body:
         self.violations[Violation(name, message)] = None
 
 
+def read_content(body: Body) -> ReadContent:
+    """The part of a body that a batch may share; what is wrong is noted."""
+    html, text = (_read_text(body, name) for name in ("body_html", "body_text"))
+    headers = (*_read_headers(body), *read_reply_to(body))
+    attachments, undecodable = read_attachments(body)
+    _check_not_empty(body, html, text)
+    return ReadContent(html, text, headers, attachments, undecodable)
+
+
 def read_message(
     data: Mapping[str, Any],
     idempotency_key: str | None = None,
@@ -59,31 +82,32 @@ def read_message(
     most_recipients: int = MOST_RECIPIENTS,
     *,
     is_test: bool = False,
+    content: ReadContent | None = None,
 ) -> SubmittedMessage:
-    """Check a body's shape; raises Violations with all that is wrong. `is_test`: it came with a test key."""
+    """Check a body's shape; raises Violations with all that is wrong.
+
+    `is_test`: it came with a test key. `content`: what a batch shares, and has read already.
+    """
     body = Body(data)
     if data.get("raw") is not None:
         return SubmittedMessage(_read_whole(body, idempotency_key, fingerprint, most_recipients, is_test))
     from_ = _read_from(body)
     recipients = [entry for kind in RecipientType for entry in _read_recipients(body, kind, most_recipients)]
     subject = _read_line(body, "subject", data.get("subject"), MAX_SUBJECT)
-    html, text = (_read_text(body, name) for name in ("body_html", "body_text"))
-    headers = _read_headers(body)
+    content = content or read_content(body)
     extras = read_extras(body)
-    attachments, undecodable = read_attachments(body)
     priority = _read_priority(body)
     list_name, list_unsubscribe = read_list(body)
-    _check_not_empty(body, html, text)
     if body.violations or from_ is None:
         raise Violations(body.violations)
     request = SendRequest(
         from_=from_,
         recipients=tuple(recipients),
         subject=subject or "",
-        body_html=html,
-        body_text=text,
-        headers=(*headers, *extras.headers),
-        attachments=attachments,
+        body_html=content.html,
+        body_text=content.text,
+        headers=content.headers,
+        attachments=content.attachments,
         priority=priority,
         send_after=extras.send_after,
         tags=extras.tags,
@@ -94,7 +118,7 @@ def read_message(
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
     )
-    return SubmittedMessage(request, undecodable)
+    return SubmittedMessage(request, content.undecodable)
 
 
 def _read_whole(body: Body, key: str | None, fingerprint: str, most: int, is_test: bool) -> SendRequest:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from relay_project.mail.classify import Category
+from relay_project.mail.placeholders import MAX_VARIABLE, MAX_VARIABLES, VARIABLE_NAME
 from relay_project.web.schema import (
     Schema,
     answer,
@@ -16,6 +17,7 @@ from relay_project.web.schema import (
     mapped,
     moment,
     nullable,
+    number,
     page,
     string,
     text,
@@ -107,6 +109,66 @@ NEW_SEND = body("NewSend", MESSAGE_FIELDS, ["from", "to"])
 ACCEPTED = answer(
     "Accepted", {"id": identifier("The send's."), "message_id": string("The Message-ID, without angle brackets.")}
 )
+VARIABLES = mapped(
+    any_of(string(maxLength=MAX_VARIABLE), number()),
+    "What `{{name}}` becomes in subject, bodies and header fields.",
+    maxProperties=MAX_VARIABLES,
+    propertyNames={"pattern": VARIABLE_NAME},
+)
+BATCH_MESSAGE = body(
+    "BatchMessage",
+    {
+        **MESSAGE_FIELDS,
+        "variables": VARIABLES,
+        "idempotency_key": string("Sends this message once, in whatever batch it comes.", minLength=1, maxLength=255),
+    },
+)
+NEW_BATCH = body(
+    "NewBatch",
+    {
+        **{name: schema for name, schema in MESSAGE_FIELDS.items() if name != "to"},
+        "variables": VARIABLES,
+        "messages": listed(BATCH_MESSAGE, "What each has for itself.", minItems=1),
+    },
+    ["messages"],
+)
+BATCH_RESULT = answer(
+    "BatchResult",
+    {
+        "status": integer("200, or why the message was refused."),
+        "id": identifier("The send's."),
+        "message_id": string("The Message-ID, without angle brackets."),
+        "replayed": boolean("Its own key had been used before."),
+        "message": string("Why it was refused."),
+        "violations": listed(answer("BatchViolation", {"property": string(), "message": string()})),
+        "errors": mapped(listed(string())),
+    },
+    "Of one message, in their order.",
+    sometimes=("id", "message_id", "replayed", "message", "violations", "errors"),
+)
+BATCH_ACCEPTED = answer("BatchAccepted", {"accepted": integer(), "refused": integer(), "results": listed(BATCH_RESULT)})
+EXAMPLE_BATCH: dict[str, Any] = {
+    "from": {"email": "hello@demo.test", "name": "Demo"},
+    "subject": "Order {{order}}",
+    "body_text": "Dear {{name}}, thank you.",
+    "messages": [
+        {"to": "bob@inbox.test", "variables": {"name": "Bob", "order": 1001}},
+        {"to": "no address", "variables": {"name": "X", "order": 1002}},
+    ],
+}
+EXAMPLE_RESULTS = {
+    "accepted": 1,
+    "refused": 1,
+    "results": [
+        {"status": 200, "id": 890792257310765, "message_id": "01a20122-a90d-702d-9de8-efa6f39926e0@demo.test"},
+        {
+            "status": 422,
+            "message": "to: This value is not a valid email address.",
+            "violations": [{"property": "to", "message": "This value is not a valid email address."}],
+            "errors": {"to": ["This value is not a valid email address."]},
+        },
+    ],
+}
 EXAMPLE_MESSAGE: dict[str, Any] = {
     "from": {"email": "hello@demo.test", "name": "Demo"},
     "to": ["bob@inbox.test", {"email": "carol@inbox.test", "name": "Carol"}],

@@ -21,7 +21,7 @@ from relay_project.web.body import check_length, read_object
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError, answer_error, violation
 from sending.accept.accept import accept, check
-from sending.accept.idempotency import MAX_KEY
+from sending.accept.idempotency import BUSY, MAX_KEY, OTHER_BODY
 from sending.accept.request import Accepted, Refused
 from sending.api.message import SubmittedMessage, read_message
 from sending.api.schemas import ACCEPTED, EXAMPLE_ACCEPTED, EXAMPLE_MESSAGE, IDEMPOTENCY_KEY, NEW_SEND
@@ -49,7 +49,7 @@ KEY_HEADERS = ("HTTP_X_IDEMPOTENCY_KEY", "HTTP_IDEMPOTENCY_KEY")  # the contract
             "Base64 decoding of attachment failed: index 0",
             "Email size exceeds the maximum allowed size of 10MB.",
         ),
-        409: ("This idempotency key was used with a different request body.",),
+        409: (OTHER_BODY, BUSY),
         411: ("A Content-Length is required.",),
     },
 )
@@ -76,7 +76,7 @@ def _submit(request: HttpRequest, now: datetime) -> Accepted:
     try:
         return _accept(caller.project, message, now)
     except Refused as refused:
-        raise _refusal(refused) from None
+        raise refusal_of(refused) from None
 
 
 def fingerprint_of(raw: bytes, is_test: bool) -> str:
@@ -87,7 +87,7 @@ def fingerprint_of(raw: bytes, is_test: bool) -> str:
 def _accept(project: Project, message: SubmittedMessage, now: datetime) -> Accepted:
     if message.undecodable is not None:
         check(project, message.request, now)  # the contract's order: domain and recipients are refused before this
-        raise Refused(f"Base64 decoding of attachment failed: index {message.undecodable}")
+        raise undecodable(message.undecodable)
     return accept(project, message.request, now)
 
 
@@ -106,7 +106,12 @@ def read_idempotency_key(request: HttpRequest) -> str | None:
     return key
 
 
-def _refusal(refused: Refused) -> ApiError:
+def undecodable(index: int) -> ApiError:
+    """The refusal of a file that is no base64."""
+    return ApiError(400, f"Base64 decoding of attachment failed: index {index}")
+
+
+def refusal_of(refused: Refused) -> ApiError:
     """A rule's refusal in the API's shape: of a field as a violation when the contract says 422."""
     if refused.status == 422:
         return violation(refused.field or "", refused.message)

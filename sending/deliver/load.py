@@ -122,7 +122,7 @@ _SENDS = """
 SELECT s.id, s.uuid, s.domain_id, s.from_address, s.from_name, s.subject, s.message_date, s.writer_version, s.mailer,
        s.instance_domain, c.body_html, c.body_text, c.headers::text, c.attachments::text, c.attachment_bodies,
        g.header_lines, s.list, s.list_unsubscribe, s.tags, s.metadata::text, s.is_test,
-       c.raw
+       c.raw, s.variables::text
   FROM sending_send s
   JOIN sending_content c ON c.id = s.content_id AND c.id BETWEEN %(content_low)s AND %(high)s
   LEFT JOIN sending_signature g ON g.send_id = s.id AND g.send_id BETWEEN %(low)s AND %(high)s
@@ -269,6 +269,7 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         list_unsubscribe,
         *_,
         raw,
+        variables,
     ) = send
     return StoredMessage(
         uuid=uuid,
@@ -286,4 +287,5 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         recipients=[(kind, address, name) for _, kind, address, name in people],
         list_unsubscribe=list_unsubscribe,
         raw=None if raw is None else bytes(raw),
+        variables=None if variables is None else orjson.loads(variables),
     )

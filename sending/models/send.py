@@ -102,6 +102,8 @@ class Send(models.Model):
         null=True, help_text="List-Unsubscribe as sent. Stored, since who signs its link may change."
     )
 
+    variables = models.JSONField(null=True, help_text="Its values in a content that others share; null: none.")
+
     class Meta:
         ordering = ("-id",)
         indexes = (

@@ -20,10 +20,9 @@ from relay_project.db import lookup
 from relay_project.db.ids import hours_after, id_of_uuid
 from relay_project.db.lookup import forget_remembered
 from relay_project.mail.mime import Attachment, NamedAddress
-from sending.accept import admit as module
 from sending.accept.accept import accept, accept_many
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
-from sending.content import raw_message, stored_message
+from sending.content import compose_stored, raw_message, stored_message
 from sending.models import Content, IdempotencyRecord, Phase, Recipient, RecipientType, Send, Suppression, Waiting
 from tests.sending.scene import Scene, add_domain, check_ledger, later
 
@@ -379,7 +378,7 @@ def check_bytes(accepted: Accepted) -> None:
     send = Send.objects.get(pk=accepted.send_id)
     stored = stored_message(send)
     assert stored is not None
-    assert len(module.compose_stored(stored)) == send.size_bytes
+    assert len(compose_stored(stored)) == send.size_bytes
     raw = raw_message(send)
     assert raw == raw_message(send)
     assert raw is not None
