@@ -14,6 +14,7 @@ from accounts import audit
 from projects import domain_status, life, limits
 from projects.access import Caller
 from projects.api_keys import KeyChange, update_key
+from projects.domain_check import check_now
 from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
 from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project, Suspension
 from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed
@@ -22,6 +23,7 @@ __all__ = ["FormerSecretAdmin", "InvitationAdmin", "MembershipAdmin"]  # registe
 
 PROJECT = Link("project", Project)
 STATUS_LABELS = {"active": "success", "pending": "info", "warning": "warning", "suspended": "danger"}
+KEY_LABELS = {"active": "success", "pending": "info", "retiring": "warning"}
 
 
 class LimitsForm(Confirmation):
@@ -212,12 +214,23 @@ class ApiKeyAdmin(Facts):
 class DomainAdmin(Facts):
     """Sending domains and their checks."""
 
-    list_display = ("id", "domain", PROJECT, "state", "dkim_checked_at", "failed_checks", "created_at")
+    list_display = ("id", "domain", PROJECT, "state", "dkim_checked_at", "failed_checks", "return_path", "created_at")
     list_display_links = ("id", "domain")
     list_filter = ("status",)
     search_fields = ("domain",)
     search_help_text = "Domain"
-    actions_detail = ("suspend", "reinstate")
+    actions_detail = ("look", "suspend", "reinstate")
+
+    @confirmed(
+        "Check now",
+        question="The records of {}, its new keys and its return path are looked for in DNS. Continue?",
+        icon="refresh",
+        fits=lambda domain: domain.status != DomainStatus.SUSPENDED and not domain.project.is_system,
+    )
+    def look(self, request: HttpRequest, domain: Domain, data: dict[str, Any]) -> str:
+        """Look for what is to be in DNS, as its owner may."""
+        domain = check_now(domain, timezone.now())
+        return f"{domain} is {domain.status}. {domain.dkim_error_message or ''}".strip()
 
     @confirmed(
         "Suspend",
@@ -256,9 +269,24 @@ class DkimKeyAdmin(Facts):
     """Signing keys: the public half."""
 
     secret = ("private_key",)
-    list_display = ("id", Link("domain", Domain, "domain"), "selector", "is_current", "created_at")
+    list_display = (
+        "id",
+        Link("domain", Domain, "domain"),
+        "selector",
+        "algorithm",
+        "status",
+        "is_current",
+        "retires_at",
+        "created_at",
+    )
+    list_filter = ("state", "algorithm")
     search_fields = ("domain__domain", "selector")
     search_help_text = "Domain or selector"
+
+    @column("state", ordering="state", label=KEY_LABELS)
+    def status(self, key: DkimKey) -> str:
+        """Whether it signs, and whether its record must be in DNS."""
+        return str(key.state)
 
 
 @admin.register(Event)

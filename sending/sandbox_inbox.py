@@ -10,10 +10,11 @@ from email import message_from_bytes
 from typing import Any
 
 import dkim
+from django.conf import settings
 from django.db import close_old_connections
 
 from projects.dkim_keys import dkim_txt_value
-from projects.models import DkimKey
+from projects.models import DkimKey, Domain
 from relay_project.db.keyring import ring
 from relay_project.mail.text import clean
 from relay_project.mail.verp import ForgedToken, NotAToken, read_reverse_path
@@ -96,7 +97,7 @@ def _first_txt(name: bytes | str, txt: TxtLookup) -> bytes | None:
 
 
 def published_txt(name: str) -> list[str]:
-    """What the sandbox's DNS answers for TXT: the DKIM record of every domain of ours, SPF and DMARC for the others."""
+    """What the sandbox's DNS answers for TXT: DKIM of our domains, SPF of their return paths, SPF and DMARC of all others."""
     close_old_connections()
     asked = name.rstrip(".").lower()
     selector, marker, domain = asked.partition("._domainkey.")
@@ -105,6 +106,8 @@ def published_txt(name: str) -> list[str]:
         return sorted({dkim_txt_value(key) for key in keys})
     if asked.startswith("_dmarc."):
         return ["v=DMARC1; p=none"]
+    if Domain.objects.filter(return_path=asked).exists():
+        return [f"v=spf1 include:{settings.INSTANCE_DOMAIN} -all"]
     return [] if asked.startswith("_") else ["v=spf1 ip4:127.0.0.0/8 ~all"]
 
 

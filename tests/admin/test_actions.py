@@ -11,6 +11,7 @@ from accounts.models import AuditEntry, User
 from ips.models import SourceIp, TlsOverride
 from projects.models import ApiKey, Domain, Project
 from queues.models import Queue
+from webhooks.models import Webhook
 
 World = dict[type[Model], Model]
 
@@ -204,7 +205,11 @@ def test_a_project_is_suspended_with_a_reason_resumed_archived_and_restored(
     assert project.suspend_reason == "A leaked key"
     assert (last_entry().action, last_entry().actor_id) == ("project.suspended", sam.pk)
     assert staff_client.get(url_of(project, "suspend")).status_code == 404
-    for action, said in (("resume", "Shop may send again."), ("archive", "Shop is archived."), ("restore", "Shop is back.")):
+    for action, said in (
+        ("resume", "Shop may send again."),
+        ("archive", "Shop is archived."),
+        ("restore", "Shop is back."),
+    ):
         done = staff_client.post(url_of(project, action), follow=True)
         assert [str(message) for message in done.context["messages"]] == [said]
     project.refresh_from_db()
@@ -215,3 +220,23 @@ def test_the_system_project_is_offered_neither(staff_client: Client, world: Worl
     system = Project.objects.create(name="System", send_type="transactional", is_system=True)
     assert staff_client.get(url_of(system, "suspend")).status_code == 404
     assert staff_client.get(url_of(system, "archive")).status_code == 404
+
+
+def test_a_webhook_is_disabled_with_a_reason(staff_client: Client, sam: User, world: World) -> None:
+    webhook: Any = world[Webhook]
+    said = carry_out(staff_client, webhook, "disable", reason="Its receiver suffers")
+    assert said == "https://shop.example/hook is disabled."
+    webhook.refresh_from_db()
+    assert not webhook.is_enabled
+    assert (last_entry().action, last_entry().detail) == ("webhook.disabled", {"reason": "Its receiver suffers"})
+    assert staff_client.get(url_of(webhook, "disable")).status_code == 404
+
+
+def test_a_domain_is_looked_for_as_its_owner_may(staff_client: Client, world: World, settings: Any) -> None:
+    settings.DNS_RESOLVERS = [("127.0.0.1", 9)]
+    domain: Any = world[Domain]
+    said = carry_out(staff_client, domain, "look")
+    assert said.startswith("shop.example is active. The DNS resolver failed")
+    domain.status = "suspended"
+    domain.save()
+    assert staff_client.get(url_of(domain, "look")).status_code == 404
