@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -85,6 +86,25 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"link {self.pk} for {self.user}"
+
+
+class StaffKey(models.Model):
+    """A key with which a script of staff uses the staff API as that person; only its hash is stored."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="staff_keys")
+    name = models.CharField(max_length=255)
+    key_hash = models.CharField(max_length=64, unique=True)
+    is_read_only = models.BooleanField(default=False, help_text="Opens GET alone.")
+    allowed_ips = ArrayField(models.CharField(max_length=50), default=list, blank=True, help_text="Empty: from anywhere.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class AuditEntry(models.Model):

@@ -80,7 +80,7 @@ def _by_session(request: HttpRequest, project_level: bool) -> Caller:
     if not isinstance(user, User) or not user.is_active:
         sign_in = settings.WEB_URL + settings.LOGIN_URL
         raise ApiError(401, "Unauthorized", {"login_url": sign_in, "signup_url": sign_in})
-    _enforce_csrf(request)
+    enforce_csrf(request)
     _check_organisation(request)
     address = request.META.get("REMOTE_ADDR", "")
     if not project_level:
@@ -104,7 +104,7 @@ def _enter(request: HttpRequest, user: User, address: str) -> Caller:
         raise ApiError(403, str(refused)) from None
 
 
-def _enforce_csrf(request: HttpRequest) -> None:
+def enforce_csrf(request: HttpRequest) -> None:
     """A session's cookie comes along with any request of the browser, so the page must prove that it is ours."""
     check = CSRFCheck(lambda _: None)  # type: ignore[arg-type]
     check.process_request(request)

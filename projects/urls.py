@@ -1,4 +1,4 @@
-"""The API's URLs of this floor, under /api/console/."""
+"""The API's URLs of this floor, under /api/console/ and, for staff, under /api/sudo/."""
 
 from django.urls import path
 
@@ -17,6 +17,15 @@ from projects.api.one_domain import (
     VerifyDkimKeyView,
 )
 from projects.api.projects import InitProjectView, InitView, ProjectView
+from projects.api.staff import PeopleView, PersonView, StaffAuditView, StaffInitView, StaffKeysView, StaffKeyView
+from projects.api.staff_projects import (
+    OrganisationsView,
+    ReinstateDomainView,
+    StaffDomainsView,
+    StaffProjectsView,
+    StaffProjectView,
+    SuspendDomainView,
+)
 
 urlpatterns = [
     path("init", InitView.as_view()),
@@ -45,4 +54,19 @@ urlpatterns = [
     path("domains/<str:domain>/dkim-keys", DkimKeysView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>", DkimKeyView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>/verify", VerifyDkimKeyView.as_view()),
+]
+
+staff_urlpatterns = [
+    path("init", StaffInitView.as_view()),
+    path("users", PeopleView.as_view()),
+    path("users/<str:user_id>", PersonView.as_view()),
+    path("staff-keys", StaffKeysView.as_view()),
+    path("staff-keys/<str:key_id>", StaffKeyView.as_view()),
+    path("audit-log", StaffAuditView.as_view()),
+    path("projects", StaffProjectsView.as_view()),
+    path("projects/organizations", OrganisationsView.as_view()),
+    path("projects/<str:project_id>", StaffProjectView.as_view()),
+    path("domains", StaffDomainsView.as_view()),
+    path("domains/<str:domain_id>/suspend", SuspendDomainView.as_view()),
+    path("domains/<str:domain_id>/reinstate", ReinstateDomainView.as_view()),
 ]

@@ -2,17 +2,21 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts import audit
+from projects.models import Project
 from queues import pause
-from queues.models import Pause, Queue
-from relay_project.web.staff import Facts, Link, WithReason, column, confirmed
+from queues.manage import MAX_NAME, NOT_A_NAME, create_queue, dedicate
+from queues.models import Pause, ProjectQueue, Queue
+from relay_project.web.staff import Confirmation, Facts, Link, WithReason, asked_above_list, column, confirmed
 
 ORDERS = ("flush", "reroute", "purge")
 
@@ -25,6 +29,26 @@ class PauseAdmin(Facts):
     list_filter = ("queue",)
 
 
+@admin.register(ProjectQueue)
+class ProjectQueueAdmin(Facts):
+    """Projects that staff gave a queue of their own."""
+
+    list_display = ("project_id", Link("project", Project), Link("queue", Queue))
+    list_filter = ("queue",)
+
+
+class NewQueue(Confirmation):
+    """A queue's name."""
+
+    name = forms.CharField(max_length=MAX_NAME, widget=UnfoldAdminTextInputWidget(), help_text=NOT_A_NAME)
+
+
+class WhichProject(Confirmation):
+    """A project."""
+
+    project = forms.ModelChoiceField(Project.objects.order_by("name"), widget=UnfoldAdminSelectWidget())
+
+
 @admin.register(Queue)
 class QueueAdmin(Facts):
     """Queues and whether they run."""
@@ -32,7 +56,45 @@ class QueueAdmin(Facts):
     list_display = ("id", "name", "is_default", "state", "pause_reason", "created_at")
     list_display_links = ("id", "name")
     computed = ("orders",)
-    actions_detail = ("pause", "resume")
+    actions_list = ("new_queue",)
+    actions_detail = ("pause", "resume", "give_to_project", "take_from_project")
+
+    @asked_above_list(
+        "New queue",
+        question="A queue of its own gives projects their own source IPs. Move addresses to it, then give it to projects.",
+        icon="add",
+        form=NewQueue,
+    )
+    def new_queue(self, request: HttpRequest, data: dict[str, Any]) -> str:
+        """Make one."""
+        queue = create_queue(data["name"], actor=audit.actor_of(request), address=audit.address_of(request))
+        return f"The queue {queue} is made."
+
+    @confirmed(
+        "Give to a project",
+        question="Whose mail shall take the queue “{}” from now on? What waits already stays where it is.",
+        icon="person_add",
+        form=WhichProject,
+        fits=lambda queue: not queue.is_default,
+    )
+    def give_to_project(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
+        """A project's mail takes it."""
+        given = dedicate(data["project"], queue, actor=audit.actor_of(request), address=audit.address_of(request))
+        return f"{data['project']} {'now takes' if given else 'took'} {queue}."
+
+    @confirmed(
+        "Take from a project",
+        question="Whose mail shall take the default queue again, and no longer “{}”?",
+        icon="person_remove",
+        form=WhichProject,
+        fits=lambda queue: not queue.is_default,
+    )
+    def take_from_project(self, request: HttpRequest, queue: Queue, data: dict[str, Any]) -> str:
+        """A project's mail takes the default queue."""
+        if not ProjectQueue.objects.filter(project=data["project"], queue=queue).exists():
+            raise ValueError(f"{data['project']} does not take {queue}.")
+        dedicate(data["project"], None, actor=audit.actor_of(request), address=audit.address_of(request))
+        return f"{data['project']} takes its default queue."
 
     @column("state", label={"running": "success", "paused": "warning"})
     def state(self, queue: Queue) -> str:

@@ -4,12 +4,20 @@ from projects.models import Project
 from queues.models import Queue
 from relay_project.db.lookup import Remembered
 
-_DEFAULT = Remembered(Queue, "t.name = %s AND t.is_default")
+# One look-up, remembered for a second: every accepted mail asks.
+_QUEUE = Remembered(
+    Queue,
+    "t.id = coalesce((SELECT queue_id FROM queues_projectqueue WHERE project_id = %s),"
+    " (SELECT id FROM queues_queue WHERE name = %s AND is_default))",
+)
 
 
 def queue_for(project: Project) -> Queue:
-    """The default queue of the project's send type; raises Queue.DoesNotExist before the first start."""
-    queue = _DEFAULT.first(project.send_type)
+    """The queue that staff gave the project, else the default one of its send type.
+
+    Raises Queue.DoesNotExist before the first start.
+    """
+    queue = _QUEUE.first(project.pk, project.send_type)
     if queue is None:
         raise Queue.DoesNotExist(f"There is no default queue {project.send_type} yet.")
     return queue

@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from projects.models import Project
+
 
 class Queue(models.Model):
     """Mail of one class; the two default queues are named after a project's send type."""
@@ -18,6 +20,16 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ProjectQueue(models.Model):
+    """A project whose mail takes a queue that staff gave it, in place of the default one of what it sends."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="+", primary_key=True)
+    queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="dedicated")
+
+    def __str__(self) -> str:
+        return f"{self.project} in {self.queue}"
 
 
 class Pause(models.Model):

@@ -4,14 +4,18 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from ips.urls import staff_urlpatterns as ips_staff
 from projects.api.members import PeopleView
 from projects.console.urls import inside as console_inside
 from projects.console.urls import outside as console_outside
+from projects.urls import staff_urlpatterns as projects_staff
+from queues.urls import staff_urlpatterns as queues_staff
 from relay_project.web import errors
 from relay_project.web.liveness import alive
 from relay_project.web.openapi import openapi_json
 from sending.console.urls import urlpatterns as console_mail
 from sending.unsubscribe_page import unsubscribe_page
+from sending.urls import staff_urlpatterns as sending_staff
 from webhooks.console.urls import urlpatterns as console_webhooks
 
 urlpatterns = [
@@ -28,6 +32,7 @@ urlpatterns = [
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
     path("api/console/", include("webhooks.urls")),
+    path("api/sudo/", include([*projects_staff, *queues_staff, *ips_staff, *sending_staff])),
     # The last one under /api, so that an unknown route has the API's error shape.
     path("api/<path:rest>", errors.unknown_route),
 ]

@@ -41,6 +41,11 @@ class SendFilter:
         return self == SendFilter()
 
     @property
+    def is_of_dates_only(self) -> bool:
+        """Nothing but a range of ids decides."""
+        return not (self.has_text or self.status or self.tag)
+
+    @property
     def has_text(self) -> bool:
         """Whether the index has something to say."""
         return any((self.from_text, self.to_text, self.subject_text, self.from_address, self.to_address))

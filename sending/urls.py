@@ -1,8 +1,8 @@
-"""The API's URLs of this floor, under /api/console/."""
+"""The API's URLs of this floor, under /api/console/ and, for staff, under /api/sudo/."""
 
 from django.urls import path
 
-from sending.api import suppressions
+from sending.api import staff, suppressions
 from sending.api.archive import ArchiveView
 from sending.api.batch import batch
 from sending.api.sends import (
@@ -14,6 +14,7 @@ from sending.api.sends import (
     SendView,
     sends,
 )
+from sending.api.staff_suppressions import StaffSuppressionsView, StaffSuppressionView
 
 urlpatterns = [
     path("project/archive", ArchiveView.as_view()),
@@ -30,4 +31,16 @@ urlpatterns = [
     path("sends/<str:send_id>/cancel", CancelView.as_view()),
     path("sends/<str:send_id>/reschedule", RescheduleView.as_view()),
     path("sends/<str:send_id>/retry", RetryView.as_view()),
+]
+
+staff_urlpatterns = [
+    path("sends", staff.StaffSendsView.as_view()),
+    path("sends/uuid/<str:send_uuid>", staff.StaffSendView.as_view()),
+    path("sends/uuid/<str:send_uuid>/content", staff.StaffContentView.as_view()),
+    path("backlog", staff.DepthsView.as_view()),
+    path("queues/<str:queue_id>", staff.QueueView.as_view()),
+    path("orders", staff.OrdersView.as_view()),
+    path("orders/<str:order_id>/stop", staff.StopOrderView.as_view()),
+    path("suppressions", StaffSuppressionsView.as_view()),
+    path("suppressions/<str:suppression_id>", StaffSuppressionView.as_view()),
 ]

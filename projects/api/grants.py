@@ -1,5 +1,8 @@
-"""What a body says about rights: `scopes`, or a `role` that stands for some."""
+"""What a body says about rights: `scopes`, or a `role` that stands for some, and until when."""
 
+from datetime import UTC, datetime
+
+from projects.api.schemas import LAST_MOMENT
 from projects.roles import Role, scopes_of
 from projects.scopes import SCOPES
 from relay_project.web.fields import BLANK, NOT_A_CHOICE, Fields
@@ -31,3 +34,14 @@ def read_new_grant(fields: Fields) -> list[str]:
     if scopes is None and not fields.violations:
         fields.note("scopes", BLANK)
     return scopes or []
+
+
+def read_expiry(fields: Fields) -> datetime | None:
+    """The field `expires_at`, ours: Unix seconds in the future; null is never."""
+    seconds = fields.integer("expires_at")
+    if seconds is None:
+        return None
+    if not datetime.now(UTC).timestamp() < seconds <= LAST_MOMENT:
+        fields.note("expires_at", "This value should be a time in the future, in Unix seconds.")
+        return None
+    return datetime.fromtimestamp(seconds, UTC)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from projects.api.grants import read_grant
+from projects.api.grants import read_expiry, read_grant
 from projects.api.people_schemas import ROTATED_KEY, ROTATION
-from projects.api.schemas import API_KEY, API_KEY_CHANGE, CANNOT_GIVE, EXAMPLE_API_KEY, LAST_MOMENT, NEW_API_KEY
+from projects.api.schemas import API_KEY, API_KEY_CHANGE, CANNOT_GIVE, EXAMPLE_API_KEY, NEW_API_KEY
 from projects.api_keys import IP_NEEDED, TOO_MANY, KeyChange, create_key, delete_key, update_key
 from projects.endpoint import Endpoint
 from projects.key_rotation import most_overlap_hours, rotate_key
@@ -15,7 +15,6 @@ from projects.models import ApiKey
 from projects.objects import api_key_object, timestamp
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
-from relay_project.web.fields import Fields
 from relay_project.web.schema import EMPTY_LIST, listed
 
 
@@ -51,7 +50,7 @@ class ApiKeysView(Endpoint):
         name = fields.text("name", required=True)
         scopes = read_grant(fields, required=True)
         allowed_ips = fields.texts("allowed_ips")
-        expires_at, is_test = _read_expiry(fields), fields.boolean("is_test") or False
+        expires_at, is_test = read_expiry(fields), fields.boolean("is_test") or False
         fields.check()
         key, token = create_key(
             self.project, name or "", scopes or [], allowed_ips or [], expires_at, caller=self.caller, is_test=is_test
@@ -85,7 +84,7 @@ class ApiKeyView(Endpoint):
             is_enabled=fields.boolean("is_enabled"),
             scopes=read_grant(fields, required="scopes" in fields),
             allowed_ips=fields.texts("allowed_ips"),
-            expires_at=_read_expiry(fields),
+            expires_at=read_expiry(fields),
             never_expires="expires_at" in said and said["expires_at"] is None,
         )
         if fields.boolean("is_test") not in (None, key.is_test):
@@ -126,14 +125,3 @@ class RotateKeyView(Endpoint):
         fields.check()
         key, token, until = rotate_key(key, hours, datetime.now(UTC), self.caller)
         return Response({**api_key_object(key, token), "former_key_until": timestamp(until)})
-
-
-def _read_expiry(fields: Fields) -> datetime | None:
-    """The field `expires_at`, ours: Unix seconds in the future; null is never."""
-    seconds = fields.integer("expires_at")
-    if seconds is None:
-        return None
-    if not datetime.now(UTC).timestamp() < seconds <= LAST_MOMENT:
-        fields.note("expires_at", "This value should be a time in the future, in Unix seconds.")
-        return None
-    return datetime.fromtimestamp(seconds, UTC)

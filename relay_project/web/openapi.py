@@ -109,6 +109,8 @@ def _who_may(view: Any, method: str, said: Description) -> str:
     scope = _scope(view, method, said)
     if scope:
         return f"Scope `{scope}`."
+    if getattr(view, "is_staff_only", False):
+        return "Staff: a session, or a staff key."
     return "" if _is_open(view) else "A person's session, not an API key."
 
 
@@ -117,6 +119,8 @@ def _security(view: Any, method: str, said: Description) -> list[dict[str, list[
     if _is_open(view):
         return []
     scope = _scope(view, method, said)
+    if getattr(view, "is_staff_only", False):
+        return [{"staffKey": []}, {"session": []}]
     if scope is None:
         return [{"session": []}, {"accessToken": []}]
     return [{"apiKey": [str(scope)]}, {"session": [], "project": []}, {"accessToken": [str(scope)], "project": []}]
@@ -222,6 +226,11 @@ def _security_schemes() -> dict[str, Any]:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "An access token of the OpenID provider, where the operator takes them.",
+        },
+        "staffKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A staff key, `relay_staff_…`: it acts as the person who made it.",
         },
         "session": {
             "type": "apiKey",

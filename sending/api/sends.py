@@ -59,7 +59,7 @@ class SendsView(Endpoint):
     def get(self, request: Request) -> Response:
         """A page of sends, the newest first; few queries, whatever the page's length."""
         page = read_page(request.query_params)
-        wanted = _read_filter(request.query_params)
+        wanted = read_filter(request.query_params)
         return Response(send_objects(find_sends(self.project.pk, wanted, page.limit, page.before_id)))
 
 
@@ -195,7 +195,7 @@ class SendByUuidView(Endpoint):
     def send(self, raw: str) -> Send:
         """The project's send with that uuid, found by the id inside it; raises ApiError 404 or 400."""
         shown = raw[:64]
-        send = _find(raw)
+        send = find_by_uuid(raw)
         if send is None:
             raise ApiError(404, f"Send with UUID {shown} not found")
         if send.project_id != self.project.pk:
@@ -224,7 +224,8 @@ class ContentView(SendByUuidView):
         return Response(content_object(stored, raw))
 
 
-def _find(raw: str) -> Send | None:
+def find_by_uuid(raw: str) -> Send | None:
+    """Anybody's send with that uuid; None where there is none."""
     try:
         wanted = uuid.UUID(raw)
     except ValueError:
@@ -233,7 +234,7 @@ def _find(raw: str) -> Send | None:
     return None if send_id is None else Send.objects.filter(pk=send_id, uuid=wanted).first()
 
 
-def _read_filter(query: Mapping[str, Any]) -> SendFilter:
+def read_filter(query: Mapping[str, Any]) -> SendFilter:
     """What a query looks for. A status that does not exist is ignored, as the contract has it."""
     status = read_text(query, "status")
     return SendFilter(

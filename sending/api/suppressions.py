@@ -76,7 +76,7 @@ class SuppressionsView(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """Suppress one address; one that is there already is answered as it is."""
-        row, _ = add(self.project, _read_wanted(self.fields(), datetime.now(UTC)), self.caller)
+        row, _ = add(self.project, read_wanted(self.fields(), datetime.now(UTC)), self.caller)
         return Response(suppression_object(row))
 
 
@@ -229,7 +229,7 @@ def read_list_name(query: Mapping[str, Any]) -> str | None:
         raise ApiError(400, 'Invalid query parameter "list".') from None
 
 
-def _read_wanted(fields: Fields, now: datetime) -> Wanted:
+def read_wanted(fields: Fields, now: datetime) -> Wanted:
     """The body of a POST; raises Violations."""
     email = fields.text("email", required=True, maximum=320)
     reason = fields.choice("reason", SuppressionReason.values)

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import AuditEntry, Identity, SignInLink, User
+from accounts.models import AuditEntry, Identity, SignInLink, StaffKey, User
 from ips.models import (
     HeldSite,
     Incident,
@@ -34,7 +34,7 @@ from projects.models import (
     Project,
     Suspension,
 )
-from queues.models import Pause, Queue
+from queues.models import Pause, ProjectQueue, Queue
 from relay_project.db.ids import uuid_of
 from relay_project.models import RetentionRun
 from sending.models import (
@@ -117,6 +117,8 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
     rows: list[Model] = [
         sam, project, domain, queue, server, sender, source_ip, content, send, recipient, held, attempt,
         Identity.objects.create(user=bob, issuer="https://id.example", subject="bob-1"),
+        StaffKey.objects.create(user=sam, name="Terraform", key_hash=SECRET),
+        ProjectQueue.objects.create(project=project, queue=queue),
         SignInLink.objects.create(user=bob, token_hash=SECRET, expires_at=now),
         Membership.objects.create(project=project, user=bob, scopes=["sends.read"]),
         (key := ApiKey.objects.create(project=project, name="web shop", key_hash=SECRET, scopes=["sends.read"])),
