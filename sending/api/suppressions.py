@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from gunicorn.http.errors import ParseException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from projects.access import record_by
 from projects.endpoint import Endpoint
 from projects.scopes import Scope, by_method
 from relay_project.web.body import CUT_OFF
+from relay_project.web.csv_file import csv_response
 from relay_project.web.describe import describe
 from relay_project.web.errors import TOO_LARGE, UNSUPPORTED, ApiError
 from relay_project.web.fields import NOT_A_CHOICE, Fields
@@ -35,7 +35,7 @@ from sending.suppress import MAX_DESCRIPTION, InvalidList, list_key
 from sending.suppressions.change import IN_THE_PAST, Wanted, add, email_key, remove
 from sending.suppressions.export_csv import export_csv
 from sending.suppressions.find import SuppressionFilter, find_suppressions, standing_rows
-from sending.suppressions.import_csv import import_csv
+from sending.suppressions.import_csv import import_for
 from sending.suppressions.objects import suppression_object
 from sending.suppressions.read_csv import NOT_UTF8, Defaults, Read, UnreadableFile, read_time
 
@@ -175,12 +175,10 @@ class ImportView(Endpoint):
         now = datetime.now(UTC)
         defaults = _read_defaults(request.query_params, now)
         try:
-            report = import_csv(self.project.pk, _bounded(_stream(request)), defaults, now)
+            report = import_for(self.project, _bounded(_stream(request)), defaults, now, self.caller)
         except UnreadableFile as error:
             raise ApiError(400, str(error)) from None
-        counts = report.as_dict()
-        record_by(self.caller, "suppressions.imported", self.project, self.project, **{**counts, "errors": None})
-        return Response(counts)
+        return Response(report.as_dict())
 
 
 class ExportView(Endpoint):
@@ -200,14 +198,8 @@ class ExportView(Endpoint):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """All rows that fit, as CSV."""
-        return csv_response(self.project.pk, read_filter(request.query_params), datetime.now(UTC))
-
-
-def csv_response(project_id: int | None, wanted: SuppressionFilter, now: datetime) -> StreamingHttpResponse:
-    """A file that is written while it is sent."""
-    response = StreamingHttpResponse(export_csv(project_id, wanted, now), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="suppressions-{now:%Y-%m-%d}.csv"'
-    return response
+        wanted, now = read_filter(request.query_params), datetime.now(UTC)
+        return csv_response(export_csv(self.project.pk, wanted, now), "suppressions", now)
 
 
 def read_filter(query: Mapping[str, Any]) -> SuppressionFilter:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sending.console import archive, overview, sandbox, sends
+from sending.console import archive, overview, sandbox, sends, suppressions
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
@@ -15,6 +15,15 @@ urlpatterns = [
     path("/sends/<uuid:send_uuid>/preview.html", sends.send_html, name="console-send-html"),
     path("/sends/<uuid:send_uuid>/raw", sends.send_raw, name="console-send-raw"),
     path("/sends/<uuid:send_uuid>/raw.eml", sends.send_file, name="console-send-file"),
+    path("/suppressions", suppressions.suppressions, name="console-suppressions"),
+    path("/suppressions/new", suppressions.new_suppression, name="console-new-suppression"),
+    path("/suppressions/import", suppressions.import_suppressions, name="console-import-suppressions"),
+    path("/suppressions/export.csv", suppressions.export_suppressions, name="console-export-suppressions"),
+    path(
+        "/suppressions/<int:suppression_id>/remove",
+        suppressions.remove_suppression,
+        name="console-remove-suppression",
+    ),
     path("/sandbox", sandbox.inbox, name="console-sandbox"),
     path("/sandbox/<int:message_id>", sandbox.one_message, name="console-sandbox-message"),
     path("/sandbox/<int:message_id>/preview.html", sandbox.message_html, name="console-sandbox-html"),

@@ -12,7 +12,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from projects.access import Caller, record_by
 from projects.events import EventKind, NewEvent, emit_many
+from projects.models import Project
 from sending.suppress import Target, upsert
 from sending.suppressions.read_csv import BadLine, Defaults, Read, Row, read_rows
 
@@ -43,10 +45,13 @@ class Report:
     invalid: int = 0
     errors: list[BadLine] = field(default_factory=list)  # the first ones
 
+    def counts(self) -> dict[str, int]:
+        """The numbers, for the audit log."""
+        return {name: getattr(self, name) for name in ("lines", "added", "extended", "unchanged", "invalid")}
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON and the audit log."""
-        counts = {name: getattr(self, name) for name in ("lines", "added", "extended", "unchanged", "invalid")}
-        return {**counts, "errors": [{"line": bad.line, "message": bad.message} for bad in self.errors]}
+        """All of it, for JSON."""
+        return {**self.counts(), "errors": [{"line": bad.line, "message": bad.message} for bad in self.errors]}
 
     def note(self, bad: BadLine) -> None:
         """Count a line that cannot be used."""
@@ -55,16 +60,25 @@ class Report:
             self.errors.append(bad)
 
 
-def import_csv(project_id: int | None, read: Read, defaults: Defaults, now: datetime) -> Report:
+def import_for(project: Project, read: Read, defaults: Defaults, now: datetime, caller: Caller) -> Report:
+    """Import into a project's list, with one entry in the audit log, also when the stream breaks; otherwise as import_csv."""
+    report = Report()
+    try:
+        import_csv(project.pk, read, defaults, now, report)
+    finally:
+        if report.lines:
+            record_by(caller, "suppressions.imported", project, project, **report.counts())
+    return report
+
+
+def import_csv(project_id: int | None, read: Read, defaults: Defaults, now: datetime, report: Report) -> None:
     """Suppress what the stream names for a project, or (None) for all mail; call it outside any transaction.
 
     Raises UnreadableFile, and what `read` raises: what was read before is written then, and doing it again adds the rest.
     """
-    report = Report()
     usable = _usable(read_rows(read, defaults, now), report, may_list=project_id is not None)
     while piece := list(islice(usable, PIECE)):
         _write(project_id, piece, report)
-    return report
 
 
 def _usable(found: Iterator[Row | BadLine], report: Report, may_list: bool) -> Iterator[Row]:

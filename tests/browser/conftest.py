@@ -69,6 +69,7 @@ class House:
             pending=f"/console/{rows.shop.pk}/domains/{rows.pending.pk}",
             webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
             member=f"/console/{rows.shop.pk}/members/{rows.member.pk}",
+            unsubscribe=rows.unsubscribe,
             mail=f"/console/{rows.shop.pk}/sandbox/{rows.message.pk}",
         )
 

@@ -12,6 +12,11 @@ PAGES = (
     "{given_up}",
     "{send}/preview",
     "{send}/raw",
+    "{shop}/suppressions",
+    "{shop}/suppressions?email=nobody",
+    "{empty}/suppressions",
+    "{shop}/suppressions/new",
+    "{shop}/suppressions/import",
     "{shop}/domains",
     "{empty}/domains",
     "{shop}/domains/new",
@@ -36,4 +41,4 @@ PAGES = (
     "/console/projects",
     "/console/account",
 )
-PLAIN_PAGES = ("/sign-in", "/account/password", f"/console/invitation/{INVITATION_TOKEN}")
+PLAIN_PAGES = ("/sign-in", "/account/password", f"/console/invitation/{INVITATION_TOKEN}", "{unsubscribe}")

@@ -24,7 +24,9 @@ from projects.setup import ensure_instance
 from queues.models import Queue
 from relay_project.db import partitions
 from relay_project.db.ids import id_floor, uuid_of
+from relay_project.db.keyring import ring
 from relay_project.mail.dkim import generate_rsa_key
+from relay_project.mail.unsubscribe import Subscription, make_token
 from relay_project.net.smtp_transaction import SENT_ALONG
 from sending.content import raw_message
 from sending.models import (
@@ -36,8 +38,10 @@ from sending.models import (
     SandboxMessage,
     Send,
     Signature,
+    Suppression,
     Waiting,
 )
+from sending.unsubscribe import PATH, PURPOSE
 from webhooks.models import Webhook
 from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
 
@@ -88,6 +92,8 @@ class Seeded:
     message: SandboxMessage
     webhook: Webhook
     member: Membership
+    suppression: Suppression
+    unsubscribe: str  # the path of a link
 
 
 def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
@@ -129,7 +135,29 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     send = maker.telling_send()
     given_up = maker.given_up_send()
     message = maker.sandbox_mail()
-    return Seeded(alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, member)
+    suppression = _suppressions(shop, now)
+    link = Subscription(shop.pk, send.pk, send.pk, "anna.lindqvist@example.net", "shop.example", "weekly letter")
+    return Seeded(
+        alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, member,
+        suppression, PATH + make_token(link, ring(PURPOSE)),
+    )  # fmt: skip
+
+
+def _suppressions(shop: Project, now: datetime) -> Suppression:
+    """One of each kind; the last one is returned."""
+    everywhere = {"project": shop}
+    in_list = {"list_project": shop, "list": "weekly letter"}
+    rows = (
+        ("no.longer.here@example.net", "bounce", "550 5.1.1 No such mailbox here", everywhere, None),
+        ("jonas@post.example.org", "complaint", None, everywhere, None),
+        ("chiara@example.net", "unsubscribe", "Unsubscribed by the link in a mail.", in_list, None),
+        ("emil@university.example", "manual", "On leave, asked for a pause", everywhere, now + timedelta(days=40)),
+    )
+    made = [
+        Suppression.objects.create(email=email, reason=reason, description=text, expires_at=end, **scope)
+        for email, reason, text, scope, end in rows
+    ]
+    return made[-1]
 
 
 def _make_past_partitions(now: datetime, past: int) -> None:

@@ -44,6 +44,7 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "message_id": rows.message.pk,
         "domain_id": rows.domain.pk,
         "key_id": ApiKey.objects.filter(project=rows.shop).earliest("pk").pk,
+        "suppression_id": rows.suppression.pk,
         "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
         "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
@@ -71,6 +72,7 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
             for part in (
                 rows.send.uuid,
                 *("sandbox/", "domains/", "keys/", "webhooks/", "members/", "invitations/"),
+                f"s/{rows.suppression.pk}/",
             )
         )
         if names_an_object and not path.endswith("/new"):
