@@ -29,12 +29,12 @@ from sending.models import (
     Send,
     Signature,
     SoftBounce,
-    Suppression,
     Waiting,
 )
 from sending.order_admin import MeasurementAdmin, OperationAdmin
+from sending.suppression_admin import SuppressionAdmin
 
-__all__ = ["MeasurementAdmin", "OperationAdmin"]  # registered there
+__all__ = ["MeasurementAdmin", "OperationAdmin", "SuppressionAdmin"]  # registered there
 
 PROJECT = Link("project", Project)
 QUEUE = Link("queue", Queue)
@@ -297,17 +297,6 @@ class WaitingAdmin(Facts):
         """What it waits for, and until when."""
         recipient = Recipient.objects.filter(pk=row.recipient_id).first()
         return _why(recipient) if recipient else "Its recipient is gone."
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(Facts):
-    """Addresses that a project's mail does not go to."""
-
-    list_display = ("id", "email", PROJECT, "reason", "description", "created_at")
-    list_display_links = ("id", "email")
-    list_filter = ("reason",)
-    search_fields = ("email__exact",)
-    search_help_text = "Exact address in lower case"
 
 
 @admin.register(SoftBounce)

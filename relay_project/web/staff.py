@@ -323,7 +323,8 @@ def asked_above_list(
         @wraps(body)
         def view(self: Any, request: HttpRequest) -> HttpResponse:
             back = _list_of(self)
-            filled = form(request.POST if request.method == "POST" else None, initial=request.GET.dict())
+            given, files = (request.POST, request.FILES) if request.method == "POST" else (None, None)
+            filled = form(given, files, initial=request.GET.dict())
             asked = {"title": title, "question": question, "form": filled, "back": back, "danger": danger}
             if request.method == "POST" and filled.is_valid():
                 if preview is None or request.POST.get("seen") == _digest(filled):

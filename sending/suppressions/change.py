@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from accounts import audit
+from accounts.models import User
 from projects.access import Caller, record_by
 from projects.events import NewEvent, emit
 from projects.models import Project
@@ -117,3 +119,21 @@ def remove(project: Project, row: Suppression, caller: Caller) -> None:
     with transaction.atomic():
         if take_off(row):
             record_by(caller, "suppression.removed", row, project, reason=row.reason, list=row.list)
+
+
+def add_everywhere(wanted: Wanted, actor: User, address: str | None) -> tuple[Suppression, bool]:
+    """Staff suppress an address for all projects. No event: it is no project's row."""
+    with transaction.atomic():
+        row, is_new = put(None, wanted)
+        if is_new:
+            detail = {"email": row.email, "reason": row.reason}
+            audit.record("suppression.added_everywhere", actor=actor, subject=row, address=address, detail=detail)
+    return row, is_new
+
+
+def remove_everywhere(row: Suppression, actor: User, address: str | None) -> None:
+    """Staff take that back."""
+    with transaction.atomic():
+        if take_off(row):
+            detail = {"email": row.email, "reason": row.reason}
+            audit.record("suppression.removed_everywhere", actor=actor, subject=row, address=address, detail=detail)
