@@ -12,6 +12,7 @@ from projects.access import Caller, ForeignEntity, NoSuchEntity, entity
 from projects.models import Project
 from projects.scopes import Scope, by_method
 from projects.throttle import use_request
+from relay_project.web.body import check_length
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import Fields
 from relay_project.web.json import accept_chunked
@@ -35,7 +36,8 @@ class Endpoint(APIView):
     is_streaming = False  # it reads the body itself, as it comes
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authentication and scope, the rate, the header that only some endpoints know, then the body."""
+        """The body's length, authentication and scope, the rate, the header that only some endpoints know, the body."""
+        check_length(request._request)
         super().initial(request, *args, **kwargs)
         use_request(request._request, self.caller)
         if not self.is_idempotent and request.headers.get("X-Idempotency-Key", "").strip():

@@ -136,6 +136,8 @@ EXAMPLE_PROJECT = {
     "name": "Shop",
     "send_type": "transactional",
     "content_days": 30,
+    "status": "active",
+    "suspend_reason": None,
 }
 
 # --- Domains -------------------------------------------------------------------------------------------------------

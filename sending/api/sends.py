@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.endpoint import Endpoint
+from projects.life import check_may_send
 from projects.scopes import Scope, by_method
 from relay_project.db.ids import id_of_uuid
 from relay_project.web.describe import describe, described_as
@@ -114,6 +115,7 @@ class RetryView(SendEndpoint):
     )
     def post(self, request: Request, send_id: str) -> Response:
         """Try failed recipients again, or what waits now."""
+        check_may_send(self.project)
         send = self.own_send(send_id)
         fields = self.fields()
         send_after = fields.integer("send_after")

@@ -37,6 +37,7 @@ PAGES = (
     "{shop}/members/new",
     "{member}",
     "{shop}/settings",
+    "{shop}/archive",
     "/console/new",
     "/console/projects",
     "/console/account",
