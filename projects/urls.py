@@ -18,6 +18,7 @@ from projects.api.one_domain import (
 )
 from projects.api.projects import InitProjectView, InitView, ProjectView
 from projects.api.staff import PeopleView, PersonView, StaffAuditView, StaffInitView, StaffKeysView, StaffKeyView
+from projects.api.staff_life import ResumeProjectView, StaffLimitsView, StaffRestoreView, SuspendProjectView
 from projects.api.staff_projects import (
     OrganisationsView,
     ReinstateDomainView,
@@ -66,6 +67,10 @@ staff_urlpatterns = [
     path("projects", StaffProjectsView.as_view()),
     path("projects/organizations", OrganisationsView.as_view()),
     path("projects/<str:project_id>", StaffProjectView.as_view()),
+    path("projects/<str:project_id>/limits", StaffLimitsView.as_view()),
+    path("projects/<str:project_id>/suspend", SuspendProjectView.as_view()),
+    path("projects/<str:project_id>/resume", ResumeProjectView.as_view()),
+    path("projects/<str:project_id>/restore", StaffRestoreView.as_view()),
     path("domains", StaffDomainsView.as_view()),
     path("domains/<str:domain_id>/suspend", SuspendDomainView.as_view()),
     path("domains/<str:domain_id>/reinstate", ReinstateDomainView.as_view()),

@@ -37,6 +37,7 @@ staff_urlpatterns = [
     path("sends", staff.StaffSendsView.as_view()),
     path("sends/uuid/<str:send_uuid>", staff.StaffSendView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", staff.StaffContentView.as_view()),
+    path("projects/<str:project_id>/archive", staff.StaffArchiveView.as_view()),
     path("backlog", staff.DepthsView.as_view()),
     path("queues/<str:queue_id>", staff.QueueView.as_view()),
     path("orders", staff.OrdersView.as_view()),

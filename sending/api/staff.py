@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
+from projects.access import Caller
 from projects.models import Project
 from projects.objects import timestamp
 from projects.staff_endpoint import StaffEndpoint, page_of
@@ -35,13 +36,14 @@ from relay_project.web.schema import (
     string,
     text,
 )
-from sending.api.schemas import SEND_CONTENT, SEND_FILTER
+from sending.api.schemas import ARCHIVE, ARCHIVED, SEND_CONTENT, SEND_FILTER
 from sending.api.sends import find_by_uuid, read_filter
 from sending.backlog import orders
 from sending.backlog.depth import read_depths
 from sending.backlog.orders import By as OrderedBy
 from sending.backlog.orders import Order, OrderRefused
 from sending.backlog.remove_queue import DEFAULT, HAS_ADDRESSES, HAS_MAIL, HAS_PROJECTS, remove_queue
+from sending.backlog.stopped import archive_project
 from sending.backlog.stretch import Wanted, read_domain
 from sending.content import raw_message, stored_message
 from sending.models import Operation, OperationKind, Send
@@ -159,6 +161,27 @@ class StaffContentView(StaffEndpoint):
             raise ApiError(404, NO_CONTENT.format(uuid=send.uuid))
         audit.record("send.content_read", subject=send, project_id=send.project_id, **self.by)
         return Response(content_object(stored, raw))
+
+
+class StaffArchiveView(StaffEndpoint):
+    """`/projects/{id}/archive`."""
+
+    @describe(
+        "staffArchiveProject",
+        "Archive a project",
+        "Its keys open nothing from then on. What waits of it must be gone, or is cancelled with `cancel_waiting`.",
+        body=ARCHIVE,
+        example={"cancel_waiting": True},
+        answer=ARCHIVED,
+    )
+    def post(self, request: Request, project_id: str) -> Response:
+        """Put it away."""
+        project, fields = self.row(Project.objects.all(), project_id, NO_PROJECT), self.fields()
+        cancel_waiting = bool(fields.boolean("cancel_waiting"))
+        fields.check()
+        caller = Caller(frozenset(), user=self.by["actor"], address=self.by["address"] or "")
+        cancelled = archive_project(project, cancel_waiting, datetime.now(UTC), caller)
+        return Response({"id": project.pk, "status": "archived", "cancelled_recipients": cancelled})
 
 
 class DepthsView(StaffEndpoint):

@@ -241,3 +241,24 @@ def test_the_audit_log_is_filtered(call: Call, queue: Queue) -> None:
     entries = call("GET", f"audit-log?action=queue.&subject_kind=queue&subject_id={queue.pk}").json()
     assert [(one["action"], one["actor"]) for one in entries] == [("queue.paused", "Sam")]
     assert call("GET", "audit-log?actor_id=x").status_code == 400
+
+
+def test_a_projects_limits_are_set_and_taken_back(call: Call, shop: Project) -> None:
+    said = call("PATCH", f"projects/{shop.pk}/limits", {"sends_per_second": 77}).json()
+    assert said["limits"]["sends_per_second"] == 77
+    assert call("GET", f"projects/{shop.pk}/limits").json()["limits"] == said["limits"]
+    back = call("PATCH", f"projects/{shop.pk}/limits", {"sends_per_second": None}).json()
+    assert back["limits"]["sends_per_second"] != 77
+    refused = call("PATCH", f"projects/{shop.pk}/limits", {"sends_per_second": 0})
+    assert refused.json()["violations"][0]["property"] == "sends_per_second"
+
+
+def test_a_project_is_suspended_resumed_archived_and_restored(call: Call, shop: Project) -> None:
+    assert call("POST", f"projects/{shop.pk}/suspend", {}).status_code == 422
+    suspended = call("POST", f"projects/{shop.pk}/suspend", {"reason": "Spam"}).json()
+    assert (suspended["status"], suspended["suspend_reason"]) == ("suspended", "Spam")
+    assert call("POST", f"projects/{shop.pk}/resume").json()["status"] == "active"
+    assert call("POST", f"projects/{shop.pk}/resume").status_code == 400
+    assert call("POST", f"projects/{shop.pk}/archive", {}).json()["status"] == "archived"
+    assert call("POST", f"projects/{shop.pk}/restore").json()["status"] == "active"
+    assert AuditEntry.objects.filter(project_id=shop.pk).count() == 4
