@@ -5,6 +5,7 @@ from django.urls import path
 from sending.api import staff, suppressions
 from sending.api.archive import ArchiveView
 from sending.api.batch import batch
+from sending.api.check import CheckView
 from sending.api.sends import (
     CancelView,
     ContentView,
@@ -27,6 +28,7 @@ urlpatterns = [
     path("suppressions/<str:suppression_id>", suppressions.SuppressionView.as_view()),
     path("sends/uuid/<str:send_uuid>", SendByUuidView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", ContentView.as_view()),
+    path("sends/check", CheckView.as_view()),
     path("sends/<str:send_id>", SendView.as_view()),
     path("sends/<str:send_id>/cancel", CancelView.as_view()),
     path("sends/<str:send_id>/reschedule", RescheduleView.as_view()),

@@ -30,6 +30,7 @@ from sending.api.reading import MAX_DISPLAY_NAME
 from sending.api.suppression_schemas import LIST_NAME, LIST_UNSUBSCRIBE
 from sending.explain import Kind
 from sending.models import AttemptStatus, RecipientStatus, RecipientType
+from sending.preflight.finding import Level
 
 ARCHIVE = body("ArchiveProject", {"cancel_waiting": boolean("Whether what waits is cancelled; else nothing may wait.")})
 ARCHIVED = answer(
@@ -349,3 +350,21 @@ RESCHEDULE = body(
     ["send_after"],
 )
 RESCHEDULED = answer("Rescheduled", {"rescheduled_recipients": integer(), "send": SEND})
+FINDING = answer(
+    "Finding",
+    {
+        "check": string("One word for what was looked at.", examples=["dkim", "links"]),
+        "level": choice(Level, "An error keeps the mail from being accepted or delivered; a warning may."),
+        "message": string(),
+        "field": nullable(string("The body's field that is to blame.")),
+    },
+)
+PREFLIGHT = answer(
+    "Preflight",
+    {
+        "accepted": boolean("Whether POST /sends would take it."),
+        "worst": choice(Level, "The gravest level among the findings."),
+        "size_bytes": nullable(integer("Before signing.")),
+        "findings": listed(FINDING),
+    },
+)
