@@ -15,12 +15,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from projects.console.page import Place, project_page, render_place
 from projects.keeping import content_days
 from projects.scopes import Scope
-from relay_project.db.ids import MAX_ID, id_of_uuid
+from relay_project.db.ids import MAX_ID, id_time
 from relay_project.mail.text import clean
 from relay_project.web.fragments import wants_fragment
+from sending.console.finding import send_or_404
 from sending.console.preview import html_document, mail_file
 from sending.console.retrying import RetryForm, failed_of, hurry, may_hurry
-from sending.content import find_send, raw_message, readable, stored_message
+from sending.console.scheduling import may_cancel, move_form
+from sending.content import raw_message, readable, stored_message
 from sending.journey import read_journey, recipients_of
 from sending.models import RecipientStatus, Send
 from sending.retry import RetryRefused
@@ -53,6 +55,7 @@ class FilterForm(forms.Form):
     from_text = forms.CharField(required=False, max_length=254, label="From")
     to_text = forms.CharField(required=False, max_length=254, label="To")
     subject_text = forms.CharField(required=False, max_length=998, label="Subject")
+    tag = forms.CharField(required=False, max_length=64)
     date = forms.ChoiceField(required=False, choices=DATES)
     since = DayField(label="From the day")
     until = DayField(label="To the day")
@@ -69,6 +72,7 @@ class FilterForm(forms.Form):
             values.get("subject_text") or None,
             date_from,
             date_to,
+            tag=values.get("tag") or None,
         )
 
     @staticmethod
@@ -99,6 +103,13 @@ class Row:
     to: str
     others: int
     statuses: list[tuple[str, int]]
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """When it leaves, while it waits for a time of its own."""
+        is_queued = any(status == RecipientStatus.QUEUED for status, _ in self.statuses)
+        is_later = self.send.message_date > max(id_time(self.send.pk) + timedelta(minutes=1), datetime.now(UTC))
+        return self.send.message_date if is_queued and is_later else None
 
 
 @require_safe
@@ -137,19 +148,11 @@ def rows_of(found: list[Send]) -> list[Row]:
     return rows
 
 
-def _send_or_404(place: Place, send_uuid: uuid.UUID) -> Send:
-    send_id = id_of_uuid(send_uuid)
-    send = find_send(place.project.pk, send_id) if send_id is not None else None
-    if send is None or send.uuid != send_uuid:
-        raise Http404
-    return send
-
-
 @require_safe
 @project_page(Scope.SENDS_READ)
 def one_send(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """Recipients and the whole journey; refreshes itself while something is about to happen."""
-    return _show_send(request, place, _send_or_404(place, send_uuid), datetime.now(UTC))
+    return _show_send(request, place, send_or_404(place, send_uuid), datetime.now(UTC))
 
 
 def _show_send(
@@ -171,6 +174,8 @@ def _show_send(
         "is_live": not journey.is_final and soon,
         "is_scheduled": send.message_date > journey.accepted_at + timedelta(minutes=1),
         "may_hurry": may_retry and not journey.is_final and may_hurry(send),
+        "may_cancel": may_retry and not journey.is_final and may_cancel(send),
+        "move_form": move_form(send, now) if may_retry else None,
         "retry_form": retry_form or (RetryForm(failed) if failed else None),
         "is_part": wants_fragment(request),
         "tab": "overview",
@@ -184,7 +189,7 @@ def _show_send(
 @project_page(Scope.SENDS_READ, write=Scope.SENDS_SEND)
 def try_now(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """What waits for a time is due now."""
-    send = _send_or_404(place, send_uuid)
+    send = send_or_404(place, send_uuid)
     try:
         told = hurry(send, datetime.now(UTC))
     except RetryRefused:  # the last one that waited became final in this moment
@@ -200,7 +205,7 @@ def try_now(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRes
 @project_page(Scope.SENDS_READ, write=Scope.SENDS_SEND)
 def retry_failed(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """Recipients that were given up wait anew; a form that cannot be is shown again, and its address leads back."""
-    send, now = _send_or_404(place, send_uuid), datetime.now(UTC)
+    send, now = send_or_404(place, send_uuid), datetime.now(UTC)
     if request.method != "POST":
         return redirect("console-send", place.project.pk, send.uuid)
     failed = failed_of(recipients_of(send.pk))
@@ -223,7 +228,7 @@ def retry_failed(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
 @project_page(Scope.SENDS_READ)
 def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bodies: HTML in a sandboxed frame, text as it is."""
-    send = _send_or_404(place, send_uuid)
+    send = send_or_404(place, send_uuid)
     stored = stored_message(send)
     context = {
         "send": send,
@@ -239,7 +244,7 @@ def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
 @project_page(Scope.SENDS_READ)
 def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The HTML body alone, under a policy of its own."""
-    kept = stored_message(_send_or_404(place, send_uuid))
+    kept = stored_message(send_or_404(place, send_uuid))
     stored = None if kept is None else readable(kept)
     if stored is None or stored.body_html is None:
         raise Http404
@@ -250,7 +255,7 @@ def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpR
 @project_page(Scope.SENDS_READ)
 def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bytes as they were sent, shown as text."""
-    send = _send_or_404(place, send_uuid)
+    send = send_or_404(place, send_uuid)
     raw = raw_message(send)
     context = {
         "send": send,
@@ -267,7 +272,7 @@ def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRe
 @project_page(Scope.SENDS_READ)
 def send_file(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bytes as a file."""
-    raw = raw_message(_send_or_404(place, send_uuid))
+    raw = raw_message(send_or_404(place, send_uuid))
     if raw is None:
         raise Http404
     return mail_file(raw, str(send_uuid))

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sending.console import archive, overview, sandbox, sends, suppressions
+from sending.console import archive, overview, sandbox, scheduling, sends, suppressions
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
@@ -11,6 +11,8 @@ urlpatterns = [
     path("/sends/<uuid:send_uuid>", sends.one_send, name="console-send"),
     path("/sends/<uuid:send_uuid>/preview", sends.send_preview, name="console-send-preview"),
     path("/sends/<uuid:send_uuid>/now", sends.try_now, name="console-send-now"),
+    path("/sends/<uuid:send_uuid>/cancel", scheduling.cancel, name="console-send-cancel"),
+    path("/sends/<uuid:send_uuid>/move", scheduling.move, name="console-send-move"),
     path("/sends/<uuid:send_uuid>/retry", sends.retry_failed, name="console-send-retry"),
     path("/sends/<uuid:send_uuid>/preview.html", sends.send_html, name="console-send-html"),
     path("/sends/<uuid:send_uuid>/raw", sends.send_raw, name="console-send-raw"),
