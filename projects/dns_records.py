@@ -69,9 +69,18 @@ def wanted(domain: Domain) -> list[DnsRecord]:
     records = [_dkim(domain, key) for key in keys]
     if domain.return_path:
         records.append(_return_path(domain, domain.return_path))
+    advised = _advised(domain)
+    # the instance domain's own SPF names addresses, not itself
+    return [*records, *(record for record in advised if record.purpose is not Purpose.SPF or not _is_instance(domain))]
+
+
+def _is_instance(domain: Domain) -> bool:
+    return domain.domain == return_path.return_path_target()
+
+
+def _advised(domain: Domain) -> list[DnsRecord]:
     include = f"v=spf1 include:{return_path.return_path_target()} ~all"
     return [
-        *records,
         _record(domain, Purpose.DMARC, dmarc.LABEL, "v=DMARC1; p=none", "Gmail, Yahoo and Microsoft expect a DMARC policy."),
         _record(
             domain, Purpose.SPF, "", include,

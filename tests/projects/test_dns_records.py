@@ -8,6 +8,7 @@ from projects.dns_records import DnsRecord, look, wanted
 from projects.domains import create_domain
 from projects.models import Domain, Event
 from projects.return_path import set_return_path
+from projects.setup import ensure_instance
 from relay_project.mail.dkim import generate_rsa_key
 from tests.projects.conftest import NOW, PEM
 
@@ -146,6 +147,10 @@ def test_bimi_records(domain, published, text, policy, state, advice):
     found = verdict(domain, "bimi")
     assert found[0] == state
     assert found[1].startswith(advice)
+
+
+def test_the_instance_domain_is_not_told_to_include_itself(published):
+    assert [str(record.purpose) for record in look(ensure_instance().domain)] == ["dkim", "dmarc", "bimi"]
 
 
 def test_return_paths(domain, published):
