@@ -22,7 +22,7 @@ class Role(StrEnum):
     SENDER = "sender"
 
 
-# Looking, without what holds secrets: webhooks show theirs to whoever may read them.
+# Looking, without what may hold secrets, as the addresses of webhooks do.
 _LOOKING = frozenset(STAFF_SCOPES)
 _SUPPORT = _LOOKING | {Scope.SUPPRESSIONS_WRITE}
 _DEVELOPER = _LOOKING | {

@@ -156,7 +156,7 @@ def test_a_key_is_shown_once(visitors: Visitors, house: House) -> None:
     page = visitor.page
     visitor.visit("{shop}/keys/new")
     page.get_by_role("textbox", name="Name").fill("Till")
-    page.get_by_role("button", name="Sending only").click()
+    page.get_by_role("button", name="Sender").click()
     page.get_by_role("button", name="Create key").click()
     expect(page.locator(".errorlist")).to_contain_text("At least one allowed IP")
     page.get_by_label("Allowed addresses").fill("192.0.2.7\n192.0.2.9")

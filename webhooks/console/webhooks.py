@@ -41,6 +41,11 @@ EVENT_HELP = {
     EventKind.DOMAIN_RETURN_PATH_CHANGED: "Its own return path is used, or is not",
     EventKind.SUPPRESSION_CREATED: "An address was suppressed",
     EventKind.SUPPRESSION_DELETED: "An address may get mail again",
+    EventKind.SUPPRESSION_IMPORTED: "Addresses came as a file",
+    EventKind.PROJECT_SUSPENDED: "Staff let nothing of the project leave",
+    EventKind.PROJECT_RESUMED: "Its mail leaves again",
+    EventKind.PROJECT_ARCHIVED: "The project was put away",
+    EventKind.PROJECT_RESTORED: "The project is back",
 }
 # Sets that a button ticks.
 PRESETS = (
