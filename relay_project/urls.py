@@ -13,6 +13,7 @@ from queues.urls import staff_urlpatterns as queues_staff
 from relay_project.web import errors
 from relay_project.web.liveness import alive
 from relay_project.web.openapi import openapi_json
+from relay_project.web.reference import reference
 from sending.console.urls import urlpatterns as console_mail
 from sending.unsubscribe_page import unsubscribe_page
 from sending.urls import staff_urlpatterns as sending_staff
@@ -29,6 +30,7 @@ urlpatterns = [
     path("api/oidc/search", PeopleView.as_view()),
     path("api/openapi.json", openapi_json, name="openapi"),
     path("api/doc.json", openapi_json),
+    path("api/docs", reference, name="reference"),
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
     path("api/console/", include("webhooks.urls")),

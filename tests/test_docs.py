@@ -45,6 +45,7 @@ METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 NOT_DESCRIBED = {  # the document itself, a probe, and where browsers are sent
     "GET /api/openapi.json",
     "GET /api/doc.json",
+    "GET /api/docs",
     "GET /api/health",
     "GET /api/oidc/callback",
 }

@@ -1,5 +1,6 @@
 """Small parts of pages that templates ask for by name: icons, chips, times, sizes, the brand and the theme switch."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from django.template import Context
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from relay_project.db.ids import id_time
@@ -176,3 +177,22 @@ def query(context: Context, **changes: object) -> str:
         else:
             parameters[name] = str(value)
     return f"?{parameters.urlencode()}" if parameters else "?"
+
+
+@register.filter
+def marked(text: str) -> SafeString:
+    """One line of the API's description: `code` and **strong** as HTML, everything else as it stands."""
+    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return SafeString(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", shown))
+
+
+@register.filter
+def prose(text: str) -> SafeString:
+    """Paragraphs of it."""
+    return SafeString("".join(f"<p>{marked(part)}</p>" for part in text.strip().split("\n\n")) if text else "")
+
+
+@register.filter
+def breakable(text: str) -> SafeString:
+    """A path or a name that may break before a slash, an underscore or a dash."""
+    return SafeString(re.sub(r"([/_-])", r"<wbr>\1", escape(text)))

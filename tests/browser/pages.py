@@ -42,4 +42,10 @@ PAGES = (
     "/console/projects",
     "/console/account",
 )
-PLAIN_PAGES = ("/sign-in", "/account/password", f"/console/invitation/{INVITATION_TOKEN}", "{unsubscribe}")
+PLAIN_PAGES = (
+    "/sign-in",
+    "/account/password",
+    f"/console/invitation/{INVITATION_TOKEN}",
+    "{unsubscribe}",
+    "/api/docs",
+)
