@@ -21,7 +21,7 @@ def limit_lines(project: Project, now: datetime) -> list[tuple[str, str, str]]:
         (
             "Requests",
             f"{asked}, {grouped(limits.session_requests_per_minute)} by each person",
-            "of the API, but sending",
+            "of the API, but for sending",
         ),
     ]
 

@@ -20,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from projects.access import Caller
 from projects.authentication import caller_of
 from projects.endpoint import Endpoint
+from projects.life import check_may_send
 from projects.limits import limits_of
 from projects.permissions import check_scope
 from projects.scopes import Scope
@@ -100,6 +101,8 @@ def _submit(request: HttpRequest, now: datetime) -> HttpResponse:
     check_length(request, settings.MAX_BATCH_REQUEST_BYTES)
     caller = caller_of(request)
     check_scope(caller, Scope.SENDS_SEND)
+    assert caller.project is not None  # at project level there is always one
+    check_may_send(caller.project)
     key = read_idempotency_key(request)
     raw, body = _read(request, caller)
     fingerprint = fingerprint_of(b"batch\0" + raw, caller.is_test) if key else ""

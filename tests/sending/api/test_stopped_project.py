@@ -4,6 +4,7 @@ import pytest
 from django.utils import timezone
 
 from projects.life import resume, suspend
+from projects.limits import set_limits
 from projects.models import Project
 from sending.models import Recipient, Send
 from tests.sending.api.conftest import mail
@@ -65,3 +66,28 @@ def test_a_member_who_may_not_write_archives_nothing(project, bob, client, insta
     client.force_login(bob, backend="accounts.sign_in.PasswordBackend")
     assert client.post(f"/console/{project.pk}/archive").status_code == 403
     assert Project.objects.get(pk=project.pk).archived_at is None
+
+
+def test_a_batch_of_a_suspended_project_is_refused_as_a_whole(api, project):
+    suspend(project, "spam", timezone.now())
+    refused = api.post("/sends/batch", {"messages": [mail(), mail()]})
+    assert (refused.status_code, refused.json()["message"]) == (403, "This project is suspended: spam")
+    assert RATE not in refused.headers
+
+
+def test_nothing_is_tried_again_in_a_suspended_project(api, project):
+    send_id = api.send()
+    suspend(project, "spam", timezone.now())
+    refused = api.post(f"/sends/{send_id}/retry", {})
+    assert (refused.status_code, refused.json()["message"]) == (403, "This project is suspended: spam")
+
+
+def test_a_batch_counts_its_messages_against_the_projects_limits(api, project):
+    set_limits(project, {"sends_per_day": 5})
+    assert api.post("/sends/batch", {"messages": [mail()] * 3}).status_code == 200
+    over = api.post("/sends/batch", {"messages": [mail()] * 3})
+    assert over.status_code == 429
+    assert (over["X-RateLimit-Limit"], over["X-RateLimit-Remaining"]) == ("5", "2")
+    assert int(over["Retry-After"]) > 0
+    assert api.post("/sends/batch", {"messages": [mail()] * 2}).status_code == 200
+    assert Send.objects.count() == 5
