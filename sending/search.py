@@ -26,7 +26,7 @@ LOOKED_AT = 1000  # of the newest sends, first; about five milliseconds
 COMMON = 10  # a text that as many of those have is looked for among more of them
 LOOKED_AT_COMMON = 20_000
 CHECKED = 500  # sends that are checked at once
-PROPOSED = 5000  # by the index, at once
+PROPOSED = 5000  # by the index, at once, at most
 BEFORE_INDEX = 5000  # recipients of a status, or sends of a tag, that are looked at before a text is looked for by it
 A_MINUTE = 1 / 60  # in hours: a send's recipients have their ids from the statement that drew its own
 
@@ -71,7 +71,7 @@ def _ids(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
     else:
         end = yield from _look_at_newest(search, low, high, limit)
     if end > low:
-        yield from _by_index(search, low, end)
+        yield from _by_index(search, low, end, limit)
 
 
 # --- The sends themselves --------------------------------------------------------------------------------------------
@@ -115,17 +115,15 @@ def _fitting(search: Search, low: int, high: int, rows: int) -> list[int]:
     return [send_id for (send_id,) in cursor.fetchall()]
 
 
-def _check(search: Search, ids: Sequence[int]) -> list[int]:
+def _check(search: Search, ids: Sequence[int]) -> Iterator[int]:
     """Those of the ids that fit, newest first."""
     cursor, project_id, wanted = search
-    found: list[int] = []
     ordered = sorted(ids, reverse=True)
     for start in range(0, len(ordered), CHECKED):
         some = ordered[start : start + CHECKED]
         sql, values = conditions(wanted, some[-1], some[0] + 1)
         cursor.execute(_FITTING_OF.format(conditions=sql), {**values, "project": project_id, "ids": some})
-        found += sorted((send_id for (send_id,) in cursor.fetchall()), reverse=True)
-    return found
+        yield from sorted((send_id for (send_id,) in cursor.fetchall()), reverse=True)
 
 
 # --- By the status of recipients -------------------------------------------------------------------------------------
@@ -199,18 +197,19 @@ SELECT * FROM search_sends(
 """
 
 
-def _by_index(search: Search, low: int, high: int) -> Iterator[int]:
-    """What the index of each day proposes and the rows confirm."""
+def _by_index(search: Search, low: int, high: int, limit: int) -> Iterator[int]:
+    """What the index of each day proposes and the rows confirm: as many as are wanted, then more and more."""
     cursor, project_id, wanted = search
     values = index_values(project_id, wanted)
-    days = _days(cursor, low, high)
+    days, most = _days(cursor, low, high), min(limit + 1, PROPOSED)
     while days and high > low:
-        cursor.execute(_PROPOSED, {**values, "days": days, "low": low, "high": high, "most": PROPOSED})
+        cursor.execute(_PROPOSED, {**values, "days": days, "low": low, "high": high, "most": most})
         proposed = [send_id for (send_id,) in cursor.fetchall()]
         yield from _check(search, proposed)
-        if len(proposed) < PROPOSED:
+        if len(proposed) < most:
             return
-        high = proposed[-1]
+        high, most = proposed[-1], min(4 * most, PROPOSED)
+        days = _days(cursor, low, high)
 
 
 def _days(cursor: CursorWrapper, low: int, high: int) -> list[str]:

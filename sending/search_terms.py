@@ -124,15 +124,17 @@ def index_values(project_id: int, wanted: SendFilter) -> dict[str, Any]:
     """
     whole = [("f", wanted.from_address), ("t", wanted.to_address), ("g", wanted.tag)]
     keys = [(kind, text) for kind, text in whole if text] or [("p", "")]
-    recipient = wanted.to_text or ""
-    texts = {"from": wanted.from_text or "", "to": recipient, "subject": wanted.subject_text or ""}
+    texts = {"from": wanted.from_text or "", "to": wanted.to_text or "", "subject": wanted.subject_text or ""}
+    # Without a letter or a digit no trigram could be asked for, and the index would read all that it has: the first
+    # character is a key in its place.
     keys += [(f"{name[0]}-", text[0]) for name, text in texts.items() if text and not _WORD.search(text)]
+    texts = {name: text if _WORD.search(text) else "" for name, text in texts.items()}
     return {
         "project": project_id,
         "kinds": [kind for kind, _ in keys],
         "values": [text for _, text in keys],
         "sender": pattern(texts["from"]) if texts["from"] else "",
-        "recipient": _line_pattern(recipient) if recipient else "",
+        "recipient": _line_pattern(texts["to"]) if texts["to"] else "",
         "subject": pattern(texts["subject"]) if texts["subject"] else "",
     }
 
