@@ -1,6 +1,5 @@
-"""A project's recent figures from the rows themselves, at a bounded cost: so many index entries, however much was sent."""
+"""A project's recent figures: what was sent, from the roll-ups, and what waits now, from the ledger at a bounded cost."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -10,19 +9,17 @@ from django.db import connection
 
 from relay_project.db.ids import id_floor
 from sending.models import RecipientStatus
+from sending.statistics.read import read_days, read_figures
 
 DAYS = 30
-STATUS_CAP = 20_000  # index entries read per status; beyond, figures are "at least" (roll-ups do better later)
 WAITING_CAP = 2_000  # rows of the ledger looked at
-DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Recipients by status in a window. `is_capped`: there are more than were counted."""
+    """Recipients by status in a window."""
 
     by_status: Mapping[str, int]
-    is_capped: bool = False
 
     @property
     def total(self) -> int:
@@ -55,7 +52,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """The last 24 hours, 7 and 30 days up to now, and each of the 30 days (24 hours that end at this time of day)."""
+    """The last 24 hours, 7 and 30 days up to now (whole hours), and each of the last 30 UTC days, today the last."""
 
     day: Counts
     week: Counts
@@ -63,47 +60,18 @@ class Recent:
     days: tuple[Day, ...] = field(default=())
 
 
-_COUNTS = """
-SELECT s.status, (%(top)s - 1 - r.id) / %(day)s AS days_ago, count(*)
-  FROM unnest(%(statuses)s::text[]) AS s(status)
- CROSS JOIN LATERAL (
-       SELECT id FROM sending_recipient
-        WHERE project_id = %(project)s AND status = s.status AND id >= %(floor)s AND id < %(top)s
-        ORDER BY id DESC LIMIT %(cap)s) AS r
- GROUP BY 1, 2
-"""
-
-
 def recent_counts(project_id: int, now: datetime) -> Recent:
-    """Recipients by status over the last 30 days: one statement of index-only scans, at most STATUS_CAP entries a status."""
-    top = id_floor(now + timedelta(minutes=1))  # the database's clock may be ahead
-    values: dict[str, Any] = {
-        "project": project_id,
-        "statuses": list(RecipientStatus.values),
-        "top": top,
-        "floor": top - DAYS * DAY_OF_IDS,
-        "day": DAY_OF_IDS,
-        "cap": STATUS_CAP,
-    }
-    days: list[dict[str, int]] = [defaultdict(int) for _ in range(DAYS)]
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, values)
-        for status, days_ago, number in cursor.fetchall():
-            days[min(days_ago, DAYS - 1)][status] += number
+    """Recipients by status over the last 30 days, from the roll-ups."""
+    today = now.date()
+    days = read_days(project_id, today - timedelta(days=DAYS - 1), today)
+    windows = (timedelta(hours=24), timedelta(days=7), timedelta(days=DAYS))
+    day, week, month = read_figures(project_id, *(now - window for window in windows))
     return Recent(
-        _sum(days[:1]),
-        _sum(days[:7]),
-        _sum(days),
-        tuple(Day((now - timedelta(days=ago)).date(), Counts(dict(days[ago]))) for ago in reversed(range(DAYS))),
+        Counts(day.by_status()),
+        Counts(week.by_status()),
+        Counts(month.by_status()),
+        tuple(Day(each, Counts(figures.by_status())) for each, figures in days.items()),
     )
-
-
-def _sum(days: list[dict[str, int]]) -> Counts:
-    total: dict[str, int] = defaultdict(int)
-    for day in days:
-        for status, number in day.items():
-            total[status] += number
-    return Counts(dict(total), is_capped=any(number >= STATUS_CAP for number in total.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sending.api import staff, suppressions
+from sending.api import analytics, staff, suppressions
 from sending.api.archive import ArchiveView
 from sending.api.batch import batch
 from sending.api.check import CheckView
@@ -19,6 +19,9 @@ from sending.api.staff_suppressions import StaffSuppressionsView, StaffSuppressi
 
 urlpatterns = [
     path("project/archive", ArchiveView.as_view()),
+    path("analytics/stats", analytics.StatsView.as_view()),
+    path("analytics/sends/chart", analytics.ChartView.as_view()),
+    path("analytics/series", analytics.SeriesView.as_view()),
     path("sends", sends),
     path("sends/batch", batch),
     path("suppressions", suppressions.SuppressionsView.as_view()),

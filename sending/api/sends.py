@@ -244,8 +244,8 @@ def read_filter(query: Mapping[str, Any]) -> SendFilter:
         from_text=read_text(query, "from_search"),
         to_text=read_text(query, "to_search"),
         subject_text=read_text(query, "subject_search", 998),
-        date_from=_read_date(query, "date_from_search", is_end=False),
-        date_to=_read_date(query, "date_to_search", is_end=True),
+        date_from=read_moment(query, "date_from_search", is_end=False),
+        date_to=read_moment(query, "date_to_search", is_end=True),
         is_case_sensitive=True,
         from_address=read_text(query, "from"),
         to_address=read_text(query, "to"),
@@ -253,7 +253,7 @@ def read_filter(query: Mapping[str, Any]) -> SendFilter:
     )
 
 
-def _read_date(query: Mapping[str, Any], name: str, *, is_end: bool) -> datetime | None:
+def read_moment(query: Mapping[str, Any], name: str, *, is_end: bool) -> datetime | None:
     """A date or a time (UTC unless it says otherwise); an end includes the day or the second that it names."""
     raw = (read_text(query, name) or "").strip()
     if not raw:

@@ -46,7 +46,6 @@ class Tile:
 
     title: str
     total: int
-    is_capped: bool
     parts: tuple[Part, ...]
     rates: tuple[Rate, ...]
 
@@ -80,7 +79,7 @@ def _tile(title: str, counts: Counts) -> Tile:
                 _tone(counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES),
             ),
         )
-    return Tile(title, counts.total, counts.is_capped, _parts(counts, counts.total, 100.0), rates)
+    return Tile(title, counts.total, _parts(counts, counts.total, 100.0), rates)
 
 
 def chart_bars(recent: Recent) -> list[Bar]:
