@@ -49,6 +49,13 @@ GOALS = (
     Goal("history", "ratio", 0.9, "drain with 10 M finished and 1 M waiting, against empty tables"),
     Goal("tarpit", "ratio", 0.9, "drain beside a site that tarpits with 10,000 waiting, against without"),
     Goal("end_to_end", "rate", 1_300, "end_to_end, 2 KB, one signature, mails/s", scales=True),
+    Goal("suppressions", "import_seconds", 60, "import of 1 M suppressions, s", at_most=True),
+    Goal(
+        "suppressions", "web_peak_mib", 200, "memory of a web process with it, and with its export, MiB", at_most=True
+    ),
+    Goal("suppressions", "searches.common.p99", 300, "search in 1 M suppressions, common piece, p99, ms", at_most=True),
+    Goal("suppressions", "searches.rare.p99", 300, "the same, rare piece", at_most=True),
+    Goal("suppressions", "searches.absent.p99", 300, "the same, absent piece", at_most=True),
     Goal("peers", "ratio", 4, "end_to_end, one signature, against Postfix with OpenDKIM"),
 )
 

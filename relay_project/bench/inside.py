@@ -19,6 +19,7 @@ from relay_project.bench.peers.compare import postfix
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.scenarios import PEER_SCENARIO
 from relay_project.bench.search import search
+from relay_project.bench.suppressions import suppressions
 from relay_project.supervise import sigterm_as_interrupt
 
 RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
@@ -28,6 +29,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "accept": accept,
     PEER_SCENARIO: postfix,
     "search": search,
+    "suppressions": suppressions,
     BUILD_HISTORY: build_history,
     BUILD_ARCHIVE: build_archive,
 }

@@ -57,6 +57,11 @@ SCENARIOS = {
         "single HTTP requests against the web process; nobody sends",
         ("body_bytes", "seconds", "connections"),
     ),
+    "suppressions": Scenario(
+        "a CSV of 1 M suppressed addresses is imported over HTTP, searched and exported",
+        ("messages",),
+        {"messages": 1_000_000},
+    ),
     "search": Scenario(
         "GET /sends with filters, over 10 M sends in 30 daily partitions",
         ("archive",),

@@ -33,6 +33,7 @@ FULL = {
     "tarpit": Entry("tarpit", {"messages": 15_000}, repeat=THRICE),
     "end_to_end": Entry("end_to_end", {"signatures": 1, "messages": 15_000}, repeat=THRICE),
     "accept": Entry("accept"),
+    "suppressions": Entry("suppressions"),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }
