@@ -95,7 +95,9 @@ class StaffKey(models.Model):
     name = models.CharField(max_length=255)
     key_hash = models.CharField(max_length=64, unique=True)
     is_read_only = models.BooleanField(default=False, help_text="Opens GET alone.")
-    allowed_ips = ArrayField(models.CharField(max_length=50), default=list, blank=True, help_text="Empty: from anywhere.")
+    allowed_ips = ArrayField(
+        models.CharField(max_length=50), default=list, blank=True, help_text="Empty: from anywhere."
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -1,6 +1,7 @@
 """Taking a send back, or moving its time, from its page. The rules are `sending.backlog.cancel` and `sending.reschedule`."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django import forms
@@ -13,7 +14,7 @@ from projects.console.page import Place, project_page
 from projects.scopes import Scope
 from sending.backlog.cancel import MAX_REASON, Cancelled, cancel_by
 from sending.console.finding import send_or_404
-from sending.models import Send, Waiting
+from sending.models import Recipient, Send, Waiting
 from sending.reschedule import RescheduleRefused, reschedule
 
 
@@ -34,8 +35,10 @@ def may_cancel(send: Send) -> bool:
     return Waiting.objects.filter(send_id=send.pk, attempt_id=None).exists()
 
 
-def move_form(send: Send, now: datetime) -> MoveForm | None:
-    """The form for a send that waits for its time, None for others."""
+def move_form(send: Send, recipients: Sequence[Recipient], now: datetime) -> MoveForm | None:
+    """The form for a send that waits for its time and was not tried for anybody, None for others."""
+    if any(recipient.try_count for recipient in recipients):
+        return None
     rows = list(Waiting.objects.filter(send_id=send.pk).values_list("tries", "lost", "attempt_id"))
     is_untried = bool(rows) and all(row == (0, 0, None) for row in rows)
     return MoveForm(initial={"send_after": send.message_date}) if is_untried and send.message_date > now else None

@@ -175,7 +175,7 @@ def _show_send(
         "is_scheduled": send.message_date > journey.accepted_at + timedelta(minutes=1),
         "may_hurry": may_retry and not journey.is_final and may_hurry(send),
         "may_cancel": may_retry and not journey.is_final and may_cancel(send),
-        "move_form": move_form(send, now) if may_retry else None,
+        "move_form": move_form(send, recipients, now) if may_retry else None,
         "retry_form": retry_form or (RetryForm(failed) if failed else None),
         "is_part": wants_fragment(request),
         "tab": "overview",
