@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from projects.api.activity import AuditLogView
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
 from projects.api.invitations import AcceptInvitationView, InvitationsView, InvitationView, SendAgainView
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
@@ -40,6 +41,7 @@ urlpatterns = [
     path("invitations/accept", AcceptInvitationView.as_view()),
     path("invitations/<str:invitation_id>", InvitationView.as_view()),
     path("invitations/<str:invitation_id>/resend", SendAgainView.as_view()),
+    path("audit-log", AuditLogView.as_view()),
     path("roles", RolesView.as_view()),
     path("memberships", MembershipsView.as_view()),
     path("memberships/<str:member_id>", MembershipView.as_view()),

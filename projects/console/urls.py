@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.console import domain_parts, domains, joining, keys, members, settings, start
+from projects.console import activity, domain_parts, domains, joining, keys, members, settings, start
 from relay_project.web.theme import choose_theme
 
 outside = [
@@ -33,6 +33,7 @@ inside = [
     path("/settings", settings.project_settings, name="console-settings"),
     path("/settings/name", settings.rename, name="console-rename"),
     path("/settings/content", settings.set_content_days, name="console-content-days"),
+    path("/activity", activity.activity, name="console-activity"),
     path("/members", members.members, name="console-members"),
     path("/invitations/new", members.new_invitation, name="console-invite"),
     path("/members/new", members.new_member, name="console-new-member"),

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from projects.endpoint import Endpoint
 from projects.life import check_may_send
 from projects.scopes import Scope, by_method
+from projects.staff_views import note_content_view
 from relay_project.db.ids import id_of_uuid
 from relay_project.web.describe import describe, described_as
 from relay_project.web.errors import ApiError, violation
@@ -223,6 +224,7 @@ class ContentView(SendByUuidView):
         stored, raw = stored_message(send), raw_message(send)
         if stored is None or raw is None:
             raise ApiError(404, f"Content for send with UUID {send.uuid} not found: it is no longer kept")
+        note_content_view(self.caller, send, datetime.now(UTC))
         return Response(content_object(stored, raw))
 
 

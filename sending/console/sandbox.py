@@ -6,10 +6,12 @@ from email import message_from_bytes
 from email.message import EmailMessage
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from projects.console.page import Place, project_page, render_place
 from projects.scopes import Scope
+from projects.staff_views import note_content_view
 from relay_project.mail.text import clean
 from sending.console.preview import html_document, mail_file
 from sending.models import SandboxMessage
@@ -86,6 +88,7 @@ def _message_or_404(place: Place, message_id: int) -> SandboxMessage:
     message = SandboxMessage.objects.filter(pk=message_id, project_id=place.project.pk).first()
     if message is None:
         raise Http404
+    note_content_view(place.caller, message, timezone.now())
     return message
 
 

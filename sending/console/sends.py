@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from projects.console.page import Place, project_page, render_place
 from projects.keeping import content_days
 from projects.scopes import Scope
+from projects.staff_views import note_content_view
 from relay_project.db.ids import MAX_ID, id_time
 from relay_project.mail.text import clean
 from relay_project.web.fragments import wants_fragment
@@ -224,11 +225,18 @@ def retry_failed(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
     return redirect("console-send", place.project.pk, send.uuid)
 
 
+def _read_or_404(place: Place, send_uuid: uuid.UUID) -> Send:
+    """The send whose content is read: when staff read somebody else's, it is written down."""
+    send = send_or_404(place, send_uuid)
+    note_content_view(place.caller, send, datetime.now(UTC))
+    return send
+
+
 @require_safe
 @project_page(Scope.SENDS_READ)
 def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bodies: HTML in a sandboxed frame, text as it is."""
-    send = send_or_404(place, send_uuid)
+    send = _read_or_404(place, send_uuid)
     stored = stored_message(send)
     context = {
         "send": send,
@@ -244,7 +252,7 @@ def send_preview(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> Ht
 @project_page(Scope.SENDS_READ)
 def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The HTML body alone, under a policy of its own."""
-    kept = stored_message(send_or_404(place, send_uuid))
+    kept = stored_message(_read_or_404(place, send_uuid))
     stored = None if kept is None else readable(kept)
     if stored is None or stored.body_html is None:
         raise Http404
@@ -255,7 +263,7 @@ def send_html(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpR
 @project_page(Scope.SENDS_READ)
 def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bytes as they were sent, shown as text."""
-    send = send_or_404(place, send_uuid)
+    send = _read_or_404(place, send_uuid)
     raw = raw_message(send)
     context = {
         "send": send,
@@ -272,7 +280,7 @@ def send_raw(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpRe
 @project_page(Scope.SENDS_READ)
 def send_file(request: HttpRequest, place: Place, send_uuid: uuid.UUID) -> HttpResponse:
     """The bytes as a file."""
-    raw = raw_message(send_or_404(place, send_uuid))
+    raw = raw_message(_read_or_404(place, send_uuid))
     if raw is None:
         raise Http404
     return mail_file(raw, str(send_uuid))

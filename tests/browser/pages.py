@@ -36,6 +36,7 @@ PAGES = (
     "{shop}/invitations/new",
     "{shop}/members/new",
     "{member}",
+    "{shop}/activity",
     "{shop}/settings",
     "{shop}/archive",
     "/console/new",

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import AuditEntry
 from projects.console.urls import inside
 from projects.models import ApiKey, Domain, Invitation, Membership
 from sending.console.urls import urlpatterns
@@ -206,3 +207,18 @@ def test_the_theme_goes_back_to_our_own_pages_only(rows: Seeded, visit: Any) -> 
     assert back("http://elsewhere.example/x") == "/console/"
     assert back("http://testserver//elsewhere.example") == "/console/"
     assert visit("", "/console/theme", "post", {"theme": "pink"}).cookies.get("relay_theme") is None
+
+
+def test_staff_who_read_a_mail_are_written_down_and_members_are_not(rows: Seeded, visit: Any) -> None:
+    send = f"/console/{rows.shop.pk}/sends/{rows.send.uuid}"
+    for path in ("preview", "preview.html", "raw", "raw.eml"):
+        assert visit("alice", f"{send}/{path}").status_code == 200
+        assert visit("bob", f"{send}/{path}").status_code == 200
+    assert visit("sam", send).status_code == 200, "the journey is not the content"
+    assert not AuditEntry.objects.filter(action="content.viewed").exists()
+    for path in ("preview", "preview.html", "raw", "raw.eml"):
+        assert visit("sam", f"{send}/{path}").status_code == 200
+    content = f"/api/console/sends/uuid/{rows.send.uuid}/content"
+    assert visit("sam", content, **{"X-Project-ID": str(rows.shop.pk)}).status_code == 200
+    entry = AuditEntry.objects.get(action="content.viewed")
+    assert (entry.actor_id, entry.subject_id, entry.project_id) == (rows.sam.pk, rows.send.pk, rows.shop.pk)
