@@ -52,7 +52,7 @@ SHOTS = (
     Shot("new-key-dark", "{shop}/keys/new", theme="dark", height=800),
     Shot("sandbox", "{shop}/sandbox", height=480),
     Shot("sandbox-mail", "{mail}"),
-    Shot("settings", "{shop}/settings", height=680),
+    Shot("settings", "{shop}/settings", height=930),
     Shot("sign-in", "/sign-in", who="", height=680),
     Shot("sign-in-phone-dark", "/sign-in", PHONE, "dark", who=""),
 )
