@@ -159,7 +159,7 @@ class StaffContentView(StaffEndpoint):
         stored, raw = stored_message(send), raw_message(send)
         if stored is None or raw is None:
             raise ApiError(404, NO_CONTENT.format(uuid=send.uuid))
-        audit.record("send.content_read", subject=send, project_id=send.project_id, **self.by)
+        audit.record("content.viewed", subject=send, project_id=send.project_id, **self.by)
         return Response(content_object(stored, raw))
 
 

@@ -204,9 +204,9 @@ def test_sends_of_everybody_are_listed_and_reading_content_is_noted(call: Call, 
     assert call("GET", "sends?project_id=999999").status_code == 404
     uuid = said["sends"][0]["uuid"]
     assert call("GET", f"sends/uuid/{uuid}").json()["project"]["id"] == scene.project.pk
-    assert not AuditEntry.objects.filter(action="send.content_read").exists()
+    assert not AuditEntry.objects.filter(action="content.viewed").exists()
     assert "Private" in call("GET", f"sends/uuid/{uuid}/content").json()["raw"]
-    assert AuditEntry.objects.get(action="send.content_read").project_id == scene.project.pk
+    assert AuditEntry.objects.get(action="content.viewed").project_id == scene.project.pk
     assert call("GET", "sends/uuid/nonsense").status_code == 404
 
 
