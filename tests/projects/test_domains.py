@@ -34,7 +34,7 @@ def test_a_new_domain_shows_the_record_to_publish(api):
     key = DkimKey.objects.get()
     assert set(made) == {
         "id", "created_at", "domain", "status", "status_changed_at", "dkim_selector", "dkim_host",
-        "dkim_public_key", "dkim_txt_value", "dkim_checked_at", "dkim_error_message",
+        "dkim_public_key", "dkim_txt_value", "dkim_checked_at", "dkim_error_message", "return_path",
     }  # fmt: skip
     assert (made["domain"], made["status"]) == ("shop.example.test", "pending")
     assert abs(made["created_at"] - time.time()) < 60
