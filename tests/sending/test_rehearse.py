@@ -23,7 +23,7 @@ from tests.sending.scene import LATER, Scene, answered, check_ledger, later
 
 def talk(scene: Scene, job: Job) -> AttemptOutcome:
     """The attempt with nothing around it that could reach a network: asking for a router or a pool would fail."""
-    around: Any = SimpleNamespace(return_path_keys=[b"k" * 32], conversation_seconds=300)
+    around: Any = SimpleNamespace(return_path_keys=[b"k" * 32], conversation_seconds=300, stopped_projects=set())
     outcome = asyncio.run(Talk(job, scene.ip, around).run())
     assert isinstance(outcome, AttemptOutcome)
     return outcome
