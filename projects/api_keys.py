@@ -18,7 +18,7 @@ from projects.access import ARCHIVED, Caller, check_grant, record_by
 from projects.guesses import check_guess, note_right, note_wrong
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
-from relay_project.db.lookup import Lookup
+from relay_project.db.lookup import RequestLookup
 from relay_project.web.errors import ApiError, Violation, Violations
 
 TOKEN_BYTES = 16  # 128 bits, as the contract: beyond guessing, so a plain SHA-256 is enough
@@ -30,7 +30,7 @@ LAST_ACCESS_EVERY = timedelta(minutes=1)  # each write is a row version in a tab
 TOO_MANY = "You have reached the maximum number of API keys for this project."
 IP_NEEDED = 'At least one allowed IP is required when the "sends.send" scope is enabled.'
 
-_BY_HASH = Lookup(ApiKey, "t.key_hash = %s", follow="project")  # every request of the API by a key begins with it
+_BY_HASH = RequestLookup(ApiKey, "key_hash", follow="project")  # every request of the API by a key begins with it
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -128,7 +128,7 @@ def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
     """
     token_hash = hash_token(token)
     check_guess(address, token_hash)
-    key = _BY_HASH.first_of_request(token_hash) or _by_former(token_hash, now)
+    key = _BY_HASH.of_request(token_hash) or _by_former(token_hash, now)
     if key is None:
         note_wrong(address, now)
         raise KeyRefused("Invalid API key.")

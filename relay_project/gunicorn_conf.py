@@ -4,6 +4,7 @@ The arbiter answers the probes and forks the workers. The application is loaded 
 and so before a thread of the probes exists.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -49,6 +50,9 @@ forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 
+# Objects between collections, by generation: a request makes thousands that end with it, and few are cycles.
+GC_THRESHOLDS = (10_000, 20, 20)
+
 accesslog = None  # relay_project.web.requests logs one structured line a request
 
 
@@ -80,7 +84,9 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """In a new worker: the probe port belongs to the arbiter alone."""
+    """In a new worker: the probe port belongs to the arbiter alone, and what was loaded is no garbage to look for."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     if _probes is not None:
         _probes.close_inherited()
 

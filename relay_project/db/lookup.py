@@ -4,16 +4,20 @@ The objects are the models' own and behave as if the ORM had read them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection
 from django.db.models import Field, ForeignKey, Model
 
+from relay_project.db.bound import bound_cursor
+from relay_project.db.gather import Gather
+
 Row = TypeVar("Row", bound=Model)
 
 REMEMBERED_SECONDS = 1.0  # a domain that is suspended sends no later than this
+TOGETHER = 50  # look-ups of one statement
 MAX_REMEMBERED = 10_000  # rows a process; beyond that all are read again
 
 
@@ -30,31 +34,18 @@ class Lookup(Generic[Row]):
 
     def first(self, *values: Any) -> Row | None:
         """The row, or None."""
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql, values)
+        with bound_cursor(prepared=True) as cursor:
+            cursor.execute(f"{self._sql} LIMIT 1", values)
             found = cursor.fetchone()
-        if found is None:
-            return None
+        return None if found is None else self._row(found)
+
+    def _row(self, found: tuple[Any, ...]) -> Row:
         own = len(self._names)
         row = self.model.from_db(DEFAULT_DB_ALIAS, self._names, found[:own])
         if self.follow is not None:
             related = self._related.from_db(DEFAULT_DB_ALIAS, self._related_names, found[own:])
             setattr(row, self.follow, related)
         return row
-
-    def first_of_request(self, *values: Any) -> Row | None:
-        """`first`, as a web request's first statement: it is the look at the connection as well (CONN_HEALTH_CHECKS).
-
-        Django would ask `SELECT 1` before it. A connection that was lost since the request before is opened anew.
-        """
-        cast("Any", connection).health_check_done = True
-        try:
-            return self.first(*values)
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or connection.is_usable():
-                raise
-            connection.close()
-            return self.first(*values)
 
     @cached_property
     def _sql(self) -> str:
@@ -64,7 +55,7 @@ class Lookup(Generic[Row]):
             key = cast("ForeignKey[Any, Any]", self.model._meta.get_field(self.follow))
             columns += [f'f."{field.column}"' for field in _fields(self._related)]
             table += f' JOIN "{self._related._meta.db_table}" f ON f."{key.target_field.column}" = t."{key.column}"'
-        return f"SELECT {', '.join(columns)} FROM {table} WHERE {self.where} LIMIT 1"  # noqa: S608 — names of models
+        return f"SELECT {', '.join(columns)} FROM {table} WHERE {self.where}"  # noqa: S608 — names of models
 
     @cached_property
     def _related(self) -> type[Model]:
@@ -77,6 +68,43 @@ class Lookup(Generic[Row]):
     @cached_property
     def _related_names(self) -> list[str]:
         return [field.attname for field in _fields(self._related)]
+
+
+class RequestLookup(Lookup[Row]):
+    """A Lookup by one unique column, as a web request's first statement.
+
+    Requests that come while one is being made are looked up together (relay_project.db.gather), each after it has come: a
+    row that is changed is seen by the very next request. It is the look at the connection as well, where Django would ask
+    `SELECT 1` (CONN_HEALTH_CHECKS): a connection that was lost since the request before is opened anew.
+    """
+
+    def __init__(self, model: type[Row], column: str, follow: str | None = None) -> None:
+        super().__init__(model, f't."{column}" = ANY(%s)', follow)
+        self.column = column
+        self._gather: Gather[Any, Row | None] = Gather(self.among, TOGETHER)
+
+    def of_request(self, value: Any) -> Row | None:
+        """The row, or None."""
+        cast("Any", connection).health_check_done = True
+        if connection.in_atomic_block:
+            return self.among([value])[0]
+        try:
+            return self._gather.do(value)
+        except (OperationalError, InterfaceError):
+            if not connection.is_usable():
+                connection.close()
+            return self.among([value])[0]
+
+    def among(self, values: Sequence[Any]) -> list[Row | None]:
+        """The rows of several values, in their order; each an object of its own."""
+        with bound_cursor(prepared=True) as cursor:
+            cursor.execute(self._sql, [list(set(values))])
+            found = {row[self._place]: row for row in cursor.fetchall()}
+        return [self._row(found[value]) if value in found else None for value in values]
+
+    @cached_property
+    def _place(self) -> int:
+        return [field.column for field in _fields(self.model)].index(self.column)
 
 
 class Remembered(Lookup[Row]):

@@ -4,13 +4,18 @@ Never called inside the transaction whose work it limits: the row would stay loc
 window that begins with the first use (sign-in); `spend` has several at once, those of the clock (the API).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
 from django.db import connection
+
+from relay_project.db.bound import bound_cursor
+from relay_project.db.gather import Gather
+
+TOGETHER = 50  # uses of one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,43 @@ def spend(subject: str, cost: int, caps: Caps, now: datetime | None = None) -> S
     A cap of a second is a pace: one call may go beyond it, and the seconds after it pay. The others are never exceeded.
     `now` stands in for the database's clock in tests.
     """
-    moment = None if now is None else now.timestamp()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT * FROM meter_use(%s, %s, %s, %s, %s, %s, %s)",
-            [subject, cost, *(caps.get(window) for window in Window), moment],
-        )
-        refused, at, *used = cursor.fetchone()
-    return Spent(None if refused is None else Window(refused), at, dict(zip(Window, used, strict=True)), caps)
+    asked = _Asked(subject, cost, caps, None if now is None else now.timestamp())
+    return _spend_each([asked])[0] if connection.in_atomic_block else _gather.do(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    subject: str
+    cost: int
+    caps: Caps
+    moment: float | None
+
+
+# In the order of the subjects, so that two of these never wait for each other's rows.
+_SPEND_EACH = """
+SELECT asked.place, spent.*
+  FROM ROWS FROM (unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::float8[]))
+       WITH ORDINALITY AS asked (who, cost, per_second, per_minute, per_hour, per_day, moment, place),
+       LATERAL meter_use(who, cost, per_second, per_minute, per_hour, per_day, moment) AS spent
+"""
+
+
+def _spend_each(asked: Sequence[_Asked]) -> list[Spent]:
+    """Each by itself and in one statement, for requests that come at once; in their order."""
+    places = sorted(range(len(asked)), key=lambda place: asked[place].subject)
+    rows = [(one.subject, one.cost, *map(one.caps.get, Window), one.moment) for one in map(asked.__getitem__, places)]
+    with bound_cursor(prepared=True) as cursor:
+        cursor.execute(_SPEND_EACH, [list(column) for column in zip(*rows, strict=True)])
+        found = {places[place - 1]: row for place, *row in cursor.fetchall()}
+    return [_spent(one, *found[place]) for place, one in enumerate(asked)]
+
+
+def _spent(asked: _Asked, refused: str | None, at: int, *used: int) -> Spent:
+    window = None if refused is None else Window(refused)
+    return Spent(window, at, dict(zip(Window, used, strict=True)), asked.caps)
+
+
+_gather: Gather[_Asked, Spent] = Gather(_spend_each, TOGETHER)
 
 
 def read_meter(subject: str, caps: Caps, now: datetime) -> Spent:

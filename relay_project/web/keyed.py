@@ -6,10 +6,12 @@ middleware before this one adds holds for it too.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import resolve
+from django.urls import ResolverMatch, resolve
 
+CACHED_PATHS = 1024  # what `resolve` makes of them, pattern by pattern, costs as much as reading a mail's addresses
 PREFIX = "/api/console/"  # not all of /api: the OpenID callback is a browser's
 
 
@@ -23,10 +25,16 @@ class KeyedRequests:
         if "HTTP_AUTHORIZATION" not in request.META or not request.path_info.startswith(PREFIX):
             return self.get_response(request)
         request.get_host()  # refuses what ALLOWED_HOSTS does not name
-        request.resolver_match = match = resolve(request.path_info)
+        request.resolver_match = match = _resolved(request.path_info)
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
         if hasattr(response, "render"):
             response = response.render()
         if not response.streaming and not response.has_header("Content-Length"):
             response.headers["Content-Length"] = str(len(response.content))
         return response
+
+
+@lru_cache(CACHED_PATHS)
+def _resolved(path: str) -> ResolverMatch:
+    """The view of a path; raises Http404, which is not kept."""
+    return resolve(path)

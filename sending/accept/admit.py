@@ -85,7 +85,7 @@ def _drafts(candidates: Sequence[Candidate], outcomes: Outcomes, octets: int | N
         by_project[candidate.project.pk].append(place)
     drafts: dict[int, Draft] = {}
     contents: Contents = {}
-    with connection.cursor() as cursor:
+    with bound_cursor(prepared=True) as cursor:
         for project_id, places in by_project.items():
             members = [candidates[place] for place in places]
             addresses = {recipient.address for member in members for recipient in member.recipients}
@@ -151,7 +151,7 @@ def _link(item: Candidate, from_address: str, send_id: int, recipient_id: int) -
 
 def _write(drafts: dict[int, Draft], outcomes: Outcomes) -> None:
     """The one transaction."""
-    with _transaction(list(drafts.values())), bound_cursor() as cursor:
+    with _transaction(list(drafts.values())), bound_cursor(prepared=True) as cursor:
         fresh = _begin(cursor, drafts, outcomes)
         due = store.insert(cursor, fresh)
         emit_many(cursor, [event for draft in fresh for event in _suppressed_events(draft)])

@@ -41,3 +41,19 @@ def test_an_empty_list_is_an_array() -> None:
     with bound_cursor() as cursor:
         cursor.execute("SELECT 1 = ANY(%s::bigint[])", [[]])
         assert cursor.fetchone() == (False,)
+
+
+@pytest.mark.parametrize("direct_url", ["", "postgresql://past-a-pooler/relay"])
+def test_only_what_asks_for_it_is_kept_prepared_and_nothing_behind_a_pooler(settings, direct_url):
+    """A queue's statements want plans for the values at hand; a pooler's connections change hands."""
+    settings.DATABASE_DIRECT_URL = direct_url
+    for number in range(7):
+        with bound_cursor(prepared=True) as cursor:
+            cursor.execute("SELECT %s::int + 1001", [number])
+        with bound_cursor() as cursor:
+            cursor.execute("SELECT %s::int + 1002", [number])
+    with bound_cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%%+ 100_'")
+        assert [row[0] for row in cursor.fetchall()] == ([] if direct_url else ["SELECT $1::int + 1001"])
+        cursor.execute("DEALLOCATE ALL")
+    cursor.db.connection._prepared.clear()

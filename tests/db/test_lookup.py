@@ -6,12 +6,13 @@ from django.db import connection
 from projects.api_keys import create_key
 from projects.models import ApiKey, DkimKey, Project
 from relay_project.db import lookup
-from relay_project.db.lookup import Lookup, Remembered
+from relay_project.db.lookup import Lookup, Remembered, RequestLookup
 from tests.sending.scene import elsewhere
 
 pytestmark = pytest.mark.django_db
 
 BY_HASH = Lookup(ApiKey, "t.key_hash = %s", follow="project")
+AT_FIRST = RequestLookup(ApiKey, "key_hash", follow="project")
 
 
 @pytest.fixture
@@ -40,12 +41,13 @@ def test_a_requests_first_look_up_stands_for_the_look_at_the_connection(key, dja
     connection.ensure_connection()
     connection.close_if_unusable_or_obsolete()  # what a request begins with
     with django_assert_num_queries(1):
-        assert BY_HASH.first_of_request(key.key_hash) == key
+        assert AT_FIRST.of_request(key.key_hash) == key
     with elsewhere() as other:
         pid = connection.connection.info.backend_pid
         assert other(lambda: _ended(pid))
     connection.close_if_unusable_or_obsolete()
-    assert BY_HASH.first_of_request(key.key_hash) == key
+    assert AT_FIRST.of_request(key.key_hash) == key
+    assert AT_FIRST.of_request("0" * 64) is None
 
 
 def _ended(pid: int) -> bool:
