@@ -1,6 +1,7 @@
-"""The scenario `accept`: single requests to POST /sends of the web process as run_web starts it; nobody sends."""
+"""The scenario `accept`: requests to the web process as run_web starts it, of one message or of many; nobody sends."""
 
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,47 @@ from projects.limits import bounds_of, set_limits
 from projects.models import Project
 from projects.scopes import Scope
 from relay_project.bench.facts import facts, percentiles
-from relay_project.bench.http_load import run_load
+from relay_project.bench.http_load import Target, run_load
 from relay_project.bench.plan import START_SECONDS, BenchError, Plan
 from relay_project.bench.process import Meter, Process
 from relay_project.bench.stage import make_stage, read_ledger, server_pid, wait_until
 
 WARM_SECONDS = 1.0  # each worker's first requests import and connect
 ANSWER_SECONDS = 2.0
+FROM_ASKED = "a request, from its first byte to its answer"
+FROM_DUE = "a request, from when it was due to its answer"
 ALLOWED = ("127.0.0.0/24",)  # an API key that sends needs networks
 
 
 def accept(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Ask for the plan's seconds over its connections; every answer of 200 must be a send in the database."""
+    """Ask for the plan's seconds over its connections, at its pace; every message answered 200 must be in the database."""
     project = make_stage()
     token = _key(project)
     conditions = facts(plan)
-    address = settings.WEB_BIND
+    target = Target(settings.WEB_BIND, token, plan.traffic.body_bytes, plan.connections, plan.batch, plan.pace)
     with Process(["run_web"], {}, folder) as web:
         await_web(web)
-        warm = len(run_load(address, token, plan.traffic.body_bytes, plan.connections, WARM_SECONDS))
+        warm = len(run_load(replace(target, pace=0.0), WARM_SECONDS))
         meter = Meter.start(web, server_pid())
-        seconds = run_load(address, token, plan.traffic.body_bytes, plan.connections, plan.seconds)
+        seconds = run_load(target, plan.seconds)
         cost = meter.read()
-    missing = warm + len(seconds) - read_ledger().sends
+    messages = len(seconds) * plan.batch
+    missing = warm * plan.batch + messages - read_ledger().sends
     if missing > 0:
-        raise BenchError(f"{missing:,} requests were answered 200 and are not in the database.")
+        raise BenchError(f"{missing:,} messages were answered 200 and are not in the database.")
     return {
         "name": plan.scenario,
-        "rate": round(len(seconds) / plan.seconds, 1),
-        "messages": len(seconds),
+        "rate": round(messages / plan.seconds, 1),
+        "messages": messages,
         "duplicates": -missing,
         "missing": 0,
         "connections": plan.connections,
+        "batch": plan.batch,
+        "pace": plan.pace or None,
         "seconds": plan.seconds,
-        "percentiles": percentiles([each * 1000 for each in seconds], "a request, from its first byte to its answer"),
+        "percentiles": percentiles([each * 1000 for each in seconds], FROM_DUE if plan.pace else FROM_ASKED),
         "sink_cpu_us": None,
-        **cost.as_record("web", len(seconds)),
+        **cost.as_record("web", messages),
         "web_workers": settings.WEB_WORKERS,
         "web_threads": settings.WEB_THREADS,
         **conditions,

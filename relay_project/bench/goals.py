@@ -56,6 +56,9 @@ GOALS = (
     Goal("suppressions", "searches.common.p99", 300, "search in 1 M suppressions, common piece, p99, ms", at_most=True),
     Goal("suppressions", "searches.rare.p99", 300, "the same, rare piece", at_most=True),
     Goal("suppressions", "searches.absent.p99", 300, "the same, absent piece", at_most=True),
+    Goal("accept", "rate", 800, "POST /sends, one message each, requests/s"),
+    Goal("accept-400", "percentiles.p99", 100, "POST /sends at 400/s, p99, ms", at_most=True),
+    Goal("accept-batch", "rate", 10_000, "POST /sends/batch, 1,000 messages each, messages/s"),
     Goal("peers", "ratio", 4, "end_to_end, one signature, against Postfix with OpenDKIM"),
 )
 

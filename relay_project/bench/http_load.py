@@ -1,36 +1,62 @@
-"""Single requests over a few connections that stay open, one at a time on each: a bare HTTP/1.1 client.
+"""Requests over a few connections that stay open, one at a time on each: a bare HTTP/1.1 client.
 
 An ordinary client costs more than the server's whole answer, and shares its cores; this one writes prepared bytes and
-looks for the end of the answer.
+looks for the end of the answer. With a pace, requests are due at their times whether the ones before are answered or not,
+and what is measured begins when one was due: a server that falls behind cannot slow the clock that it is measured by.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, count, islice
 from typing import cast
 
 import orjson
 import uvloop
 
-from relay_project.bench.letters import letter
+from relay_project.bench.letters import letter, recipient
 from relay_project.bench.plan import BenchError
 from sending.accept.request import SendRequest
 
 END_OF_HEADER = b"\r\n\r\n"
 LENGTH = b"\r\ncontent-length:"
+LIKELY = 1_200  # messages a second, of single ones
+REFUSED = re.compile(rb'"refused":[1-9]')  # of a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom the load goes to, and what it is. `batch`: messages of a request; `pace`: requests a second, 0: without pause."""
+
+    address: tuple[str, int]
+    token: str
+    body_bytes: int
+    connections: int
+    batch: int = 1
+    pace: float = 0.0
 
 
 @dataclass(slots=True)
 class Load:
-    """What one run of requests gave: seconds of each answered request."""
+    """What one run of requests gave: seconds of each answered request. Times are time.perf_counter()."""
 
     requests: Iterator[bytes]
-    ends_at: float  # time.perf_counter()
+    begins_at: float
+    ends_at: float
+    pace: float = 0.0
+    asked: int = 0
     seconds: list[float] = field(default_factory=list)
     trouble: str = ""
     open: int = 0
     done: "asyncio.Future[None] | None" = None
+
+    def next_due(self) -> float | None:
+        """When the next request is to be made; None when that is past the end."""
+        due = self.begins_at + self.asked / self.pace if self.pace else time.perf_counter()
+        self.asked += 1
+        return due if due < self.ends_at else None
 
     def close(self, trouble: str = "") -> None:
         """One connection has ended."""
@@ -58,10 +84,8 @@ class Client(asyncio.Protocol):
         if not found or len(body) < _length(head):
             return
         self._load.seconds.append(time.perf_counter() - self._asked_at)
-        if not head.startswith(b"HTTP/1.1 200"):
-            self._finish(f"A request was answered {self._answer[:300].decode(errors='replace')!r}.")
-        elif time.perf_counter() >= self._load.ends_at:
-            self._finish()
+        if not head.startswith(b"HTTP/1.1 200") or REFUSED.search(body[:100]):
+            self._finish(f"A request was answered {self._answer[:600].decode(errors='replace')!r}.")
         else:
             self._ask()
 
@@ -69,9 +93,18 @@ class Client(asyncio.Protocol):
         self._finish(f"The web process closed a connection before its answer ({exc or 'end of file'}).")
 
     def _ask(self) -> None:
+        due = self._load.next_due()
+        if due is None:
+            self._finish()
+        elif (pause := due - time.perf_counter()) > 0:
+            asyncio.get_running_loop().call_later(pause, self._send, due)
+        else:
+            self._send(due)
+
+    def _send(self, due: float) -> None:
         self._answer = b""
         request = next(self._load.requests)
-        self._asked_at = time.perf_counter()
+        self._asked_at = due if self._load.pace else time.perf_counter()
         self._transport.write(request)
 
     def _finish(self, trouble: str = "") -> None:
@@ -81,17 +114,18 @@ class Client(asyncio.Protocol):
             self._load.close(trouble)
 
 
-def run_load(address: tuple[str, int], token: str, body_bytes: int, connections: int, seconds: float) -> list[float]:
+def run_load(target: Target, seconds: float) -> list[float]:
     """Ask for `seconds`; returns each request's time in seconds. Raises BenchError for an answer but 200."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(address, _requests(address, token, body_bytes), connections, seconds))
+        return runner.run(_run(target, _prepared(target, seconds), seconds))
 
 
-async def _run(address: tuple[str, int], requests: Iterator[bytes], connections: int, seconds: float) -> list[float]:
-    loop = asyncio.get_running_loop()
-    load = Load(requests, time.perf_counter() + seconds, open=connections, done=loop.create_future())
-    for _ in range(connections):
-        await loop.create_connection(lambda: Client(load), *address)
+async def _run(target: Target, requests: Iterator[bytes], seconds: float) -> list[float]:
+    loop, clock = asyncio.get_running_loop(), time.perf_counter()
+    load = Load(requests, clock, clock + seconds, target.pace)
+    load.open, load.done = target.connections, loop.create_future()
+    for _ in range(target.connections):
+        await loop.create_connection(lambda: Client(load), *target.address)
     assert load.done is not None
     await load.done
     if load.trouble:
@@ -99,16 +133,40 @@ async def _run(address: tuple[str, int], requests: Iterator[bytes], connections:
     return load.seconds
 
 
-def _requests(address: tuple[str, int], token: str, body_bytes: int) -> Iterator[bytes]:
+def _prepared(target: Target, seconds: float) -> Iterator[bytes]:
+    """The requests, as many as are likely to be asked for written beforehand: that is not what is measured."""
+    requests = _requests(target, _batches(target) if target.batch > 1 else _singles(target))
+    likely = int(seconds * LIKELY / target.batch)
+    return chain(list(islice(requests, likely)), requests)
+
+
+def _requests(target: Target, bodies: Iterator[bytes]) -> Iterator[bytes]:
+    path = "/api/console/sends/batch" if target.batch > 1 else "/api/console/sends"
     head = (
-        f"POST /api/console/sends HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nContent-Length: "
+        f"POST {path} HTTP/1.1\r\nHost: {target.address[0]}:{target.address[1]}\r\n"
+        f"Authorization: Bearer {target.token}\r\nContent-Type: application/json\r\nContent-Length: "
     )
-    number = 0
-    while True:
-        body = orjson.dumps(_as_json(letter(number, body_bytes)))
+    for body in bodies:
         yield f"{head}{len(body)}\r\n\r\n".encode() + body
-        number += 1
+
+
+def _singles(target: Target) -> Iterator[bytes]:
+    for number in count():
+        yield orjson.dumps(_as_json(letter(number, target.body_bytes)))
+
+
+def _batches(target: Target) -> Iterator[bytes]:
+    """A body that all share, with each one's name and number in subject, text and HTML."""
+    shared = _as_json(letter(0, target.body_bytes))
+    shared["subject"] = "Message {{number}} for {{name}}"
+    shared["body_text"] = f"Dear {{{{name}}}},\n{shared['body_text']}"
+    shared["body_html"] = f"<p>Dear {{{{name}}}},</p>{shared['body_html']}"
+    for first in count(0, target.batch):
+        messages = [
+            {"to": recipient(number, number), "variables": {"name": f"Recipient {number}", "number": number}}
+            for number in range(first, first + target.batch)
+        ]
+        yield orjson.dumps({**shared, "messages": messages})
 
 
 def _as_json(request: SendRequest) -> dict[str, object]:

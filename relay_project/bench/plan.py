@@ -65,8 +65,8 @@ class Plan:
     source_ips: tuple[str, ...] = ("127.0.0.2", "127.0.0.3")
     seconds: float = 10.0  # of `accept`
     connections: int = 8  # of `accept`
-    batch: int = 100  # messages of one accept_many()
-    pace: float = 0.0  # messages a second; 0: as fast as it can
+    batch: int = 100  # messages of one accept_many(), or of a request of `accept`
+    pace: float = 0.0  # messages (of `accept`: requests) a second; 0: as fast as it can
     backlog: int = 0  # mails of another project that are waiting before `latency` begins
     waiting: int = 0  # mails that `drain` finds waiting; it ends when `messages` of them have arrived
     archive: int = 0  # sends that `search` looks in, made once and kept

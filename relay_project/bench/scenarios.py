@@ -54,8 +54,9 @@ SCENARIOS = {
         {"messages": 500, "pace": 50.0, "batch": 1},
     ),
     "accept": Scenario(
-        "single HTTP requests against the web process; nobody sends",
-        ("body_bytes", "seconds", "connections"),
+        "HTTP requests against the web process, of one message or of a batch; nobody sends",
+        ("body_bytes", "seconds", "connections", "batch", "pace"),
+        {"batch": 1, "connections": 32},
     ),
     "suppressions": Scenario(
         "a CSV of 1 M suppressed addresses is imported over HTTP, searched and exported",

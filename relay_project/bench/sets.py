@@ -11,6 +11,8 @@ LATENCY_50 = {"pace": 50.0, "messages": 1_500}
 LATENCY_300 = {"pace": 300.0, "messages": 6_000}
 # The slowest of these is what counts, so each must find the backlog: they last about twenty seconds.
 LATENCY_BACKLOG = {"pace": 5.0, "messages": 100, "backlog": 100_000}
+ACCEPT_400 = {"pace": 400.0, "connections": 16}  # half of the goal of `accept`
+ACCEPT_BATCH = {"batch": 1000, "connections": 4}
 
 QUICK = {
     "drain": Entry("drain"),
@@ -20,6 +22,8 @@ QUICK = {
     "latency-300": Entry("latency", {"pace": 300.0, "messages": 3_000}),
     "end_to_end": Entry("end_to_end", {"signatures": 1}),
     "accept": Entry("accept", {"seconds": 8.0}),
+    "accept-400": Entry("accept", {"seconds": 8.0, **ACCEPT_400}),
+    "accept-batch": Entry("accept", {"seconds": 8.0, **ACCEPT_BATCH}),
 }
 FULL = {
     "drain": Entry("drain", repeat=THRICE),
@@ -32,8 +36,10 @@ FULL = {
     "latency-backlog": Entry("latency", LATENCY_BACKLOG),
     "tarpit": Entry("tarpit", {"messages": 15_000}, repeat=THRICE),
     "end_to_end": Entry("end_to_end", {"signatures": 1, "messages": 15_000}, repeat=THRICE),
-    "accept": Entry("accept"),
     "suppressions": Entry("suppressions"),
+    "accept": Entry("accept", repeat=THRICE),
+    "accept-400": Entry("accept", ACCEPT_400),
+    "accept-batch": Entry("accept", ACCEPT_BATCH, repeat=THRICE),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }
