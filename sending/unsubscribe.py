@@ -18,7 +18,7 @@ from relay_project.mail.address import suppression_key
 from relay_project.mail.unsubscribe import NotAToken, Subscription, field_value, make_token, read_token
 from relay_project.metrics import Counter
 from sending.accept.request import ListUnsubscribe
-from sending.models import SuppressionReason
+from sending.models import Send, SuppressionReason
 from sending.suppressions.change import Wanted, find_one, put, take_off
 
 PURPOSE = "unsubscribe links"
@@ -72,7 +72,9 @@ def state_of(subscription: Subscription, now: datetime) -> State:
 
 
 def unsubscribe(subscription: Subscription) -> bool:
-    """Suppress the address for the project or the list; False when it was already."""
+    """Suppress the address for the project or the list; False when it was already, or when the mail was a test."""
+    if Send.objects.filter(pk=subscription.send_id, is_test=True).exists():
+        return False
     wanted = Wanted(
         suppression_key(subscription.address),
         SuppressionReason.UNSUBSCRIBE,

@@ -176,6 +176,12 @@ def test_an_end_that_somebody_set_is_no_longer_one(scene: Scene) -> None:
     assert Suppression.objects.get().expires_at is None
 
 
+def test_a_test_keys_mail_unsubscribes_nobody(scene: Scene) -> None:
+    _, path = link_of(scene, is_test=True)
+    assert click(path).status_code == 200
+    assert not Suppression.objects.exists()
+
+
 def test_the_link_works_when_the_mail_is_gone(scene: Scene) -> None:
     send, path = link_of(scene)
     for model in (Recipient, Send):
