@@ -1,8 +1,8 @@
 """Figures as shapes: the tiles and bars of the overview, computed here so that templates only place them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from sending.models import RecipientStatus
 from sending.recent import Counts, Recent
@@ -55,7 +55,7 @@ class Bar:
     """One day of the chart; `place` counts from the left."""
 
     place: int
-    date: date
+    date: date | datetime
     total: int
     parts: tuple[Part, ...]
 
@@ -63,32 +63,39 @@ class Bar:
 def tiles(recent: Recent) -> list[Tile]:
     """24 hours, 7 days, 30 days."""
     windows = (("Last 24 hours", recent.day), ("Last 7 days", recent.week), ("Last 30 days", recent.month))
-    return [_tile(title, counts) for title, counts in windows]
+    return [tile_of(title, counts) for title, counts in windows]
 
 
-def _tile(title: str, counts: Counts) -> Tile:
+def tile_of(title: str, counts: Counts) -> Tile:
+    """The figures of one window, with their rates once something is final."""
     bounces = counts.rate(RecipientStatus.BOUNCED) + counts.rate(RecipientStatus.FAILED)
     rates: tuple[Rate, ...] = ()
     if counts.final:
         rates = (
             Rate("accepted", _percent(counts.rate(RecipientStatus.ACCEPTED)), "ok"),
-            Rate("bounced", _percent(bounces), _tone(bounces, BOUNCE_RATES)),
-            Rate(
-                "complaints",
-                _percent(counts.rate(RecipientStatus.COMPLAINED), 2),
-                _tone(counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES),
-            ),
+            rate_of("bounced", bounces, BOUNCE_RATES),
+            rate_of("complaints", counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES, 2),
         )
     return Tile(title, counts.total, _parts(counts, counts.total, 100.0), rates)
 
 
 def chart_bars(recent: Recent) -> list[Bar]:
     """Thirty bars on one scale."""
-    most = max((day.counts.total for day in recent.days), default=0)
+    return bars_of([(day.date, day.counts) for day in recent.days])
+
+
+def bars_of(steps: Sequence[tuple[date | datetime, Counts]]) -> list[Bar]:
+    """A bar for each step, all on one scale."""
+    most = max((counts.total for _, counts in steps), default=0)
     return [
-        Bar(place, day.date, day.counts.total, _parts(day.counts, most, CHART_HEIGHT))
-        for place, day in enumerate(recent.days)
+        Bar(place, moment, counts.total, _parts(counts, most, CHART_HEIGHT))
+        for place, (moment, counts) in enumerate(steps)
     ]
+
+
+def rate_of(label: str, share: float, thresholds: tuple[float, float], places: int = 1) -> Rate:
+    """A share, coloured by where mailbox providers begin to mind."""
+    return Rate(label, _percent(share, places), _tone(share, thresholds))
 
 
 def _parts(counts: Counts, whole: int, length: float) -> tuple[Part, ...]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sending.console import archive, overview, sandbox, scheduling, sends, suppressions
+from sending.console import archive, overview, sandbox, scheduling, sends, statistics, suppressions
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
@@ -26,6 +26,7 @@ urlpatterns = [
         suppressions.remove_suppression,
         name="console-remove-suppression",
     ),
+    path("/statistics", statistics.statistics, name="console-statistics"),
     path("/sandbox", sandbox.inbox, name="console-sandbox"),
     path("/sandbox/<int:message_id>", sandbox.one_message, name="console-sandbox-message"),
     path("/sandbox/<int:message_id>/preview.html", sandbox.message_html, name="console-sandbox-html"),

@@ -12,7 +12,7 @@ from accounts.models import AuditEntry
 from projects.console.urls import inside
 from projects.models import ApiKey, Domain, Invitation, Membership
 from sending.console.urls import urlpatterns
-from sending.models import Attempt
+from sending.models import Attempt, Recipient
 from tests.browser.seed import Seeded, seed
 from webhooks.console.urls import urlpatterns as about_webhooks
 from webhooks.models import Webhook
@@ -222,3 +222,19 @@ def test_staff_who_read_a_mail_are_written_down_and_members_are_not(rows: Seeded
     assert visit("sam", content, **{"X-Project-ID": str(rows.shop.pk)}).status_code == 200
     entry = AuditEntry.objects.get(action="content.viewed")
     assert (entry.actor_id, entry.subject_id, entry.project_id) == (rows.sam.pk, rows.send.pk, rows.shop.pk)
+
+
+@pytest.mark.parametrize("query", ["", "?period=24h&by=provider", "?period=1y&by=ip", "?by=tag", "?period=%00&by=all"])
+def test_the_page_of_numbers_shows_what_was_counted(rows: Seeded, visit: Any, query: str) -> None:
+    page = visit("alice", f"/console/{rows.shop.pk}/statistics{query}")
+    assert page.status_code == 200
+    assert "Recipients" in page.content.decode()
+    assert "Nothing was counted" in visit("alice", f"/console/{rows.empty.pk}/statistics{query}").content.decode()
+
+
+def test_the_page_of_numbers_adds_up(rows: Seeded, visit: Any) -> None:
+    context = visit("alice", f"/console/{rows.shop.pk}/statistics?period=1y&by=domain").context
+    everybody = Recipient.objects.filter(project_id=rows.shop.pk).count()
+    assert context["tile"].total == everybody
+    assert sum(bar.total for bar in context["bars"]) == everybody
+    assert sum(row.recipients for row in context["rows"]) == everybody
