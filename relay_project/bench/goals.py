@@ -59,6 +59,27 @@ GOALS = (
     Goal("accept", "rate", 800, "POST /sends, one message each, requests/s"),
     Goal("accept-400", "percentiles.p99", 100, "POST /sends at 400/s, p99, ms", at_most=True),
     Goal("accept-batch", "rate", 10_000, "POST /sends/batch, 1,000 messages each, messages/s"),
+    *(
+        Goal("search", f"searches.{kind}.p99", 50, f"GET /sends over 10 M sends, {says}, p99, ms", at_most=True)
+        for kind, says in (
+            ("exact", "a whole address"),
+            ("exact_absent", "a whole address that is nowhere"),
+            ("prefix", "the beginning of an address"),
+            ("prefix_absent", "a beginning that is nowhere"),
+            ("status", "a status"),
+            ("status_rare", "a rare status"),
+        )
+    ),
+    *(
+        Goal("search", f"searches.{kind}.p99", 300, f"GET /sends over 10 M sends, {says}, p99, ms", at_most=True)
+        for kind, says in (
+            ("common", "a common part of an address"),
+            ("rare", "a rare part"),
+            ("absent", "a part that is nowhere"),
+            ("absent_of_common_parts", "a part that is nowhere, made of common ones"),
+            ("subject_rare", "a rare part of a subject"),
+        )
+    ),
     Goal("peers", "ratio", 4, "end_to_end, one signature, against Postfix with OpenDKIM"),
 )
 

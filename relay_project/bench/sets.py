@@ -41,6 +41,7 @@ FULL = {
     "accept-400": Entry("accept", ACCEPT_400),
     "accept-batch": Entry("accept", ACCEPT_BATCH, repeat=THRICE),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
+    "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }
 SETS = {"quick": QUICK, "full": FULL}
