@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from django.core.wsgi import get_wsgi_application
 from django.db import connection
 from django.middleware.csrf import get_token
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -35,7 +35,8 @@ EXAMPLES = 8  # of each operation and mode, beside the boundaries that its schem
 POSITIVE_ANSWERS = ["2xx", "400", "401", "403", "404", "409", "411", "429"]
 
 # Rules about several fields at once, or about the time of day, which a schema does not say.
-RULES = {
+RULES = (
+    "A mail cannot be scheduled more than 30 days ahead.",
     "Give either role or scopes, not both.",
     'At least one allowed IP is required when the "sends.send" scope is enabled.',
     "Either id or domain must be provided.",
@@ -43,11 +44,13 @@ RULES = {
     "This is another list than the mail is for.",
     "This value should be a time in the future, in Unix seconds.",
     "This value should be a time in the future.",
-    "This value is not a host name below the domain, such as bounces.shop.example.test.",
+    "This value is not a host name below the domain",
+    "Give either reply_to or the header Reply-To, not both.",
     "This value should not be blank.",
     "body_html must not be blank if body_text is null",
     "body_text must not be blank if body_html is null",
-}
+)
+REPORTERS = {"/api/console/sends/batch", "/api/console/sends/check"}  # 200 says what is wrong with which message
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 schemathesis.openapi.format("domain", st.builds("{}.{}.example".format, words, words))
@@ -101,31 +104,44 @@ def one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def credentials(client: Any, api: Api, alice: User) -> Mapping[bool, dict[str, str]]:
-    """What makes a request Alice's: by her key, and by her browser's session."""
-    client.force_login(alice, backend="accounts.sign_in.PasswordBackend")
+def credentials(api: Api, alice: User, sam: User) -> Mapping[str, dict[str, str]]:
+    """What makes a request Alice's, by her key or her browser's session, or Sam's of the staff."""
+    return {
+        "key": {"HTTP_AUTHORIZATION": f"Bearer {api.token}"},
+        "session": session_of(alice),
+        "staff": session_of(sam),
+    }
+
+
+def session_of(person: User) -> dict[str, str]:
+    """What a browser sends after signing in."""
+    client = Client()
+    client.force_login(person, backend="accounts.sign_in.PasswordBackend")
     request = RequestFactory().get("/")
     token = get_token(request)
-    cookie = (
-        f"{django_settings.SESSION_COOKIE_NAME}={client.session.session_key}; csrftoken={request.META['CSRF_COOKIE']}"
-    )
-    return {
-        True: {"HTTP_AUTHORIZATION": f"Bearer {api.token}"},
-        False: {"HTTP_COOKIE": cookie, "HTTP_X_CSRFTOKEN": token},
-    }
+    session = client.session.session_key
+    cookie = f"{django_settings.SESSION_COOKIE_NAME}={session}; csrftoken={request.META['CSRF_COOKIE']}"
+    return {"HTTP_COOKIE": cookie, "HTTP_X_CSRFTOKEN": token}
+
+
+def way_in(case: schemathesis.Case) -> str:
+    """Which of them an operation wants."""
+    if case.path.startswith("/api/sudo/"):
+        return "staff"
+    return "key" if any("apiKey" in way for way in case.operation.definition.raw["security"]) else "session"
 
 
 @schema.parametrize()
 @hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_it_finds_nothing(case: schemathesis.Case, there: There, credentials: Mapping[bool, dict[str, str]]) -> None:
+def test_it_finds_nothing(case: schemathesis.Case, there: There, credentials: Mapping[str, dict[str, str]]) -> None:
     name_something_that_is_there(case, there)
-    is_for_keys = any("apiKey" in way for way in case.operation.definition.raw["security"])
-    front.credentials = credentials[is_for_keys]
+    front.credentials = credentials[way_in(case)]
     response = case.call()
     answered[case.operation.label].add(response.status_code)
-    excluded = [positive_data_acceptance] if is_a_rule(response) else []
-    is_free_text = case.media_type == "text/csv"
-    excluded += [negative_data_rejection] if has_an_empty_text(case) or is_free_text else []
+    excluded = [positive_data_acceptance] if is_a_rule(response) or way_in(case) == "staff" else []
+    is_free_text = case.media_type == "text/csv" or case.path in REPORTERS
+    is_lenient = way_in(case) == "staff"  # what its filters do not know they ignore, as the contract's
+    excluded += [negative_data_rejection] if has_an_empty_text(case) or is_free_text or is_lenient else []
     case.validate_response(response, excluded_checks=excluded)
 
 
@@ -139,7 +155,7 @@ def is_a_rule(response: schemathesis.Response) -> bool:
     """Whether a 422 is about fields that do not go together, each of which is as the document has it."""
     if response.status_code != 422:
         return False
-    return {violation["message"] for violation in response.json()["violations"]} <= RULES
+    return all(violation["message"].startswith(RULES) for violation in response.json()["violations"])
 
 
 def test_every_operation_was_let_in() -> None:
@@ -154,5 +170,6 @@ def name_something_that_is_there(case: schemathesis.Case, there: There) -> None:
     if path is None or path.mode is not GenerationMode.POSITIVE:
         return
     for name in case.path_parameters:
-        if hash(repr((case.body, case.query))) % 2:
-            case.path_parameters[name] = there[named(case.path, name)]
+        place = named(case.path, name)
+        if place in there and hash(repr((case.body, case.query))) % 2:
+            case.path_parameters[name] = there[place]
