@@ -80,7 +80,7 @@ class AuditLogView(Endpoint):
     required_scope = by_method(GET=Scope.PROJECT_READ)
 
     @describe(
-        "listAuditLog",
+        "listActivity",
         "List what was done in the project",
         "By its people and keys, and by staff. The newest first.",
         query=QUERY,
