@@ -175,6 +175,8 @@ def _statuses(view: Any, path: str, said: Description) -> set[int]:
         statuses |= {400, 401, 403, 429}
     if "{" in path:
         statuses.add(404)
+    if "{domain}" in path or "{email}" in path:  # texts, of which some are none
+        statuses.add(422)
     if said.query or said.headers:
         statuses |= {400, 422}
     if said.body is not None:

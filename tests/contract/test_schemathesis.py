@@ -36,6 +36,7 @@ POSITIVE_ANSWERS = ["2xx", "400", "401", "403", "404", "409", "411", "429"]
 
 # Rules about several fields at once, or about the time of day, which a schema does not say.
 RULES = (
+    "A name is too long. It should have 255 characters or less.",
     "A mail cannot be scheduled more than 30 days ahead.",
     "Give either role or scopes, not both.",
     'At least one allowed IP is required when the "sends.send" scope is enabled.',
