@@ -32,9 +32,18 @@ from sending.models import (
     Waiting,
 )
 from sending.order_admin import MeasurementAdmin, OperationAdmin
+from sending.statistics_admin import DayCountAdmin, HourCountAdmin, ReaderPositionAdmin, SearchTextAdmin
 from sending.suppression_admin import SuppressionAdmin
 
-__all__ = ["MeasurementAdmin", "OperationAdmin", "SuppressionAdmin"]  # registered there
+__all__ = [  # registered there
+    "DayCountAdmin",
+    "HourCountAdmin",
+    "MeasurementAdmin",
+    "OperationAdmin",
+    "ReaderPositionAdmin",
+    "SearchTextAdmin",
+    "SuppressionAdmin",
+]
 
 PROJECT = Link("project", Project)
 QUEUE = Link("queue", Queue)

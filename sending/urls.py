@@ -15,6 +15,7 @@ from sending.api.sends import (
     SendView,
     sends,
 )
+from sending.api.staff_statistics import StaffSeriesView
 from sending.api.staff_suppressions import StaffSuppressionsView, StaffSuppressionView
 
 urlpatterns = [
@@ -43,6 +44,7 @@ staff_urlpatterns = [
     path("sends/uuid/<str:send_uuid>", staff.StaffSendView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", staff.StaffContentView.as_view()),
     path("projects/<str:project_id>/archive", staff.StaffArchiveView.as_view()),
+    path("analytics/series", StaffSeriesView.as_view()),
     path("backlog", staff.DepthsView.as_view()),
     path("queues/<str:queue_id>", staff.QueueView.as_view()),
     path("orders", staff.OrdersView.as_view()),

@@ -262,3 +262,15 @@ def test_a_project_is_suspended_resumed_archived_and_restored(call: Call, shop: 
     assert call("POST", f"projects/{shop.pk}/archive", {}).json()["status"] == "archived"
     assert call("POST", f"projects/{shop.pk}/restore").json()["status"] == "active"
     assert AuditEntry.objects.filter(project_id=shop.pk).count() == 4
+
+
+def test_series_of_the_installation_name_projects(call: Call, shop: Project) -> None:
+    from datetime import UTC, datetime
+
+    from sending.models import DayCount
+
+    today = datetime.now(UTC).date()
+    DayCount.objects.create(project_id=0, dimension="project", key=str(shop.pk), day=today, total=7, accepted=5)
+    [series] = call("GET", "analytics/series?by=project").json()["series"]
+    assert (series["name"], series["sends"], series["accepted"]) == ("Shop", 7, 5)
+    assert call("GET", "analytics/series?by=weather").status_code == 422

@@ -48,7 +48,12 @@ def test_bad_text_is_named(value, message):
     assert noted(fields) == [("name", message)]
 
 
-@pytest.mark.parametrize("value", ["5", 5.0, True, [], {}, MAX_BIGINT + 1, 1e29])
+def test_a_whole_number_with_a_point_is_a_whole_number():
+    """Some languages write 5 as 5.0, and JSON has one kind of number."""
+    assert Fields({"n": 5.0}).integer("n") == 5
+
+
+@pytest.mark.parametrize("value", ["5", 5.5, True, [], {}, MAX_BIGINT + 1, 1e29])
 def test_bad_integers_are_named(value):
     fields = Fields({"n": value})
     assert fields.integer("n") is None
