@@ -38,6 +38,10 @@ POSITIVE_ANSWERS = ["2xx", "400", "401", "403", "404", "409", "411", "429"]
 RULES = (
     "A name is too long. It should have 255 characters or less.",
     "A mail cannot be scheduled more than 30 days ahead.",
+    "Give either raw or this field, not both.",
+    "This content id is used twice.",
+    "This is not the From of raw.",
+    "This value is not valid base64.",
     "Give either role or scopes, not both.",
     'At least one allowed IP is required when the "sends.send" scope is enabled.',
     "Either id or domain must be provided.",
