@@ -41,6 +41,7 @@ RULES = (
     "Give either raw or this field, not both.",
     "This content id is used twice.",
     "This is not the From of raw.",
+    *("It ", "Its ", "A line has ", "The header "),  # what relay_project.mail.raw says of a message that is none
     "This value is not valid base64.",
     "Give either role or scopes, not both.",
     'At least one allowed IP is required when the "sends.send" scope is enabled.',
