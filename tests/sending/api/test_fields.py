@@ -47,9 +47,10 @@ def test_past_time_means_now(api: Api) -> None:
     assert Waiting.objects.get(send_id=send_id).phase == 0
 
 
-@pytest.mark.parametrize("value", ["tomorrow", True, 1.5, -1, 2**80, in_days(31), in_days(400_000), [], {}])
+@pytest.mark.parametrize("value", ["tomorrow", True, 1.5, -1, 2**80, "in 31 days", "in 400,000 days", [], {}])
 def test_time_that_is_none_or_too_far_is_named(api: Api, value: Any) -> None:
-    answer = api.post("/sends", mail(send_after=value))
+    far = {"in 31 days": in_days(31), "in 400,000 days": in_days(400_000)}  # processes collect tests at different times
+    answer = api.post("/sends", mail(send_after=far[value] if isinstance(value, str) and value in far else value))
     assert (answer.status_code, answer.json()["violations"][0]["property"]) == (422, "send_after")
 
 
