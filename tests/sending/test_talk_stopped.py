@@ -23,7 +23,7 @@ async def test_a_suspension_while_the_mail_is_made_ready_comes_in_time(world: Wo
     class Slow:
         async def prepared(self, job: Job) -> Prepared:
             world.around.stopped_projects.add(PROJECT)
-            return Prepared(b"", WireMessage.of((b"Subject: hello\r\n\r\nhello\r\n",)), eight_bit=False)
+            return Prepared(b"", WireMessage.of((b"Subject: hello\r\n\r\nhello\r\n",)), eight_bit=False, smtputf8=False)
 
     object.__setattr__(world.around, "preparer", Slow())
     assert isinstance(await world.send(), GiveBack)
