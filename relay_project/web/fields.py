@@ -112,9 +112,7 @@ class Fields:
         return None
 
     def _integer(self, name: str, value: object) -> int | None:
-        """JSON knows one kind of number, and some languages write 1 as 1.0."""
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
+        value = whole(value)
         if not isinstance(value, int) or isinstance(value, bool):
             self.note(name, _type("int"))
         elif abs(value) > MAX_BIGINT:
@@ -142,6 +140,11 @@ def text_violation(value: object, required: bool, maximum: int) -> str | None:
     if len(value) > maximum:
         return f"This value is too long. It should have {maximum} characters or less."
     return None
+
+
+def whole(value: object) -> object:
+    """1 for 1.0, anything else as it is: JSON knows one kind of number, and some languages write 1 so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse_integer(text: str) -> int | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay_project.mail.headers import mailboxes_text
-from relay_project.web.fields import MAX_BIGINT
+from relay_project.web.fields import MAX_BIGINT, whole
 from sending.api.reading import Noting, read_address
 
 MAX_REPLY_TO = 10  # addresses, our own: no reader writes to more
@@ -49,7 +49,7 @@ def read_extras(body: Noting) -> Extras:
 
 def read_send_after(body: Noting) -> datetime | None:
     """Unix seconds; what is past means now, and how far ahead it may be is accept()'s to say."""
-    value = body.data.get("send_after")
+    value = whole(body.data.get("send_after"))
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):

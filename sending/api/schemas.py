@@ -66,7 +66,7 @@ ATTACHMENT = body(
         "name": line("The file's name.", MAX_FILE_NAME),
         "content_type": string("Default: what the name says.", pattern=r"^[\x20-\x7e]*$", maxLength=255),
         "content_id": string(
-            "What the HTML body names it by: `cid:logo`.", pattern=f"^<?{CONTENT_ID}>?$", maxLength=202
+            "What the HTML body names it by: `cid:logo`.", pattern=f"^(?:<{CONTENT_ID}>|{CONTENT_ID})$"
         ),
         "disposition": choice(DISPOSITIONS, "Default: inline with a `content_id`, else attachment."),
     },

@@ -53,6 +53,7 @@ RULES = (
     "This value should be a time in the future.",
     "This value is not a full domain name",  # a domain of a path may be of digits and hyphens for schemathesis
     "An inline attachment needs a content_id.",
+    "An attachment with a content_id is inline.",
     "This value is not a host name below the domain",
     "Give either reply_to or the header Reply-To, not both.",
     "This value should not be blank.",

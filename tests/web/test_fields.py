@@ -114,3 +114,11 @@ def test_query_text_has_no_nul():
     assert read_text({"search": ""}, "search") is None
     with pytest.raises(ApiError, match="search"):
         read_text({"search": "\0"}, "search")
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    """JSON has one kind of number: 1.0 is 1, and 1.5 is none."""
+    fields = Fields({"a": 1.0, "b": [1.0, 2], "c": 1.5, "d": 1e300})
+    assert (fields.integer("a"), fields.integers("b")) == (1, [1, 2])
+    assert (fields.integer("c"), fields.integer("d")) == (None, None)
+    assert [violation.property for violation in fields.violations] == ["c", "d"]
