@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.models import User
 from projects.api_keys import create_key
 from projects.domains import create_domain
 from projects.models import Domain, Project
 from projects.scopes import SCOPES
 from projects.setup import ensure_instance
+from projects.staff_keys import NewStaffKey, create_staff_key
 from queues.setup import ensure_queues
 from sending.models import Recipient, Send, Waiting
 from tests.projects.conftest import NOW, PEM
@@ -35,6 +37,13 @@ def key(transactional_db: None) -> str:
     domain = create_domain(project, "demo.test", None, PEM, now=NOW)
     Domain.objects.filter(pk=domain.pk).update(status="active")
     return create_key(project, "Quickstart", SCOPES, ["127.0.0.0/24"])[1]
+
+
+@pytest.fixture
+def staff_key(transactional_db: None) -> str:
+    """A key to the staff API."""
+    sam = User.objects.create(login="sam@example.test", name="Sam", is_staff=True)
+    return create_staff_key(sam, NewStaffKey("Examples"), actor=None)[1]
 
 
 def test_the_generated_python_client_sends_lists_and_cancels(
@@ -82,8 +91,9 @@ def examples(page: Path) -> list[str]:
 @pytest.mark.journey
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_every_curl_example_of_the_documentation_works(
-    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    key: str, staff_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    demo = Project.objects.get(name="Demo")
     monkeypatch.setenv("SENDS_PER_SECOND", "1000")
     monkeypatch.setenv("REQUESTS_PER_MINUTE", "1000")
     found = [(page.name, example) for page in sorted((ROOT / "docs").glob("*.md")) for example in examples(page)]
@@ -95,10 +105,13 @@ def test_every_curl_example_of_the_documentation_works(
     with running(server) as web:
         for page, example in found:
             command = example.replace(HERE, f"http://127.0.0.1:{web.port}").replace("curl ", CURL, 1)
+            command = command.replace(
+                "/projects/2/", f"/projects/{demo.pk}/"
+            )  # quickstart's demo project is the second
             done = subprocess.run(
                 ["sh", "-c", command],
                 cwd=work,
-                env={"KEY": key, "PATH": "/usr/bin:/bin"},
+                env={"KEY": key, "STAFF_KEY": staff_key, "PATH": "/usr/bin:/bin"},
                 capture_output=True,
                 timeout=30,
             )
