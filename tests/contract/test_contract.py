@@ -470,3 +470,14 @@ def test_mail_with_every_field_of_the_contract_is_accepted(api: Api) -> None:
         ("cc", "cc@example.test"),
         ("bcc", "bcc@example.test"),
     ]
+
+
+def test_analytics_speak_as_the_contract(api: Api) -> None:
+    """§1.9: three periods, 0 when nothing was sent; a chart of 31 days that ends today."""
+    for period in ("", "?period=30d", "?period=7d", "?period=24h"):
+        assert api.get(f"/analytics/stats{period}").json() == {"sends": 0, "bounce_rate": 0.0, "complaint_rate": 0.0}
+    assert api.get("/analytics/stats?period=1y").status_code == 422
+    chart = api.get("/analytics/sends/chart").json()
+    assert len(chart) == 31
+    assert [day["date"] for day in chart] == sorted(day["date"] for day in chart)
+    assert chart[-1].keys() == {"date", "total", "bounced", "complained", "accepted", "queued"}
