@@ -73,7 +73,9 @@ def telling_attempt(house: House) -> Attempt:
 
 
 def every_page(house: House) -> list[str]:
-    models = [model for app in APPS for model in apps.get_app_config(app).get_models() if len(model._meta.pk_fields) == 1]
+    models = [
+        model for app in APPS for model in apps.get_app_config(app).get_models() if len(model._meta.pk_fields) == 1
+    ]
     lists = [reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in models]
     queue = Queue.objects.earliest("pk")
     incident = Incident.objects.earliest("pk")
