@@ -1,7 +1,7 @@
 """How much of the machine's cores is left for this process, by the kernel's own count (proc(5), /proc/stat).
 
 A sender signs in threads where a core has nothing to do, and in its event loop where all have: threads that share one
-interpreter lock then only get into each other's way (a tenth of a mail's time at full speed).
+interpreter lock then only get into each other's way (up to a tenth of a mail's time at full speed).
 """
 
 import os
