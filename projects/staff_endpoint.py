@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from accounts import audit
 from accounts.models import StaffKey, User
+from projects.access import Caller
 from projects.authentication import SCHEME, enforce_csrf
 from projects.staff_keys import authenticate_staff_key
 from relay_project.web.errors import ApiError
@@ -96,6 +97,11 @@ class StaffEndpoint(APIView):
     def by(self) -> By:
         """Who acts."""
         return By(actor=cast(User, self.request.user), address=audit.address_of(self.request._request))
+
+    @property
+    def caller(self) -> Caller:
+        """Who acts, as the rules of projects take it."""
+        return Caller(frozenset(), user=self.by["actor"], address=self.by["address"] or "")
 
     def fields(self) -> Fields:
         """The body, to be read field by field."""

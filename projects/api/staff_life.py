@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects import life
-from projects.access import Caller
 from projects.api.schemas import PROJECT, PROJECT_LIMITS
 from projects.limits import NAMES, bounds_of, limits_object, sends_used, set_limits
 from projects.models import Project
@@ -25,11 +24,6 @@ class _OneProject(StaffEndpoint):
     def project(self, project_id: str) -> Project:
         """The project of the path."""
         return self.row(Project.objects.all(), project_id, "Project not found")
-
-    @property
-    def caller(self) -> Caller:
-        """Who asks, as the rules of projects take it."""
-        return Caller(frozenset(), user=self.by["actor"], address=self.by["address"] or "")
 
     def change(self, project_id: str, rule: Callable[..., Project]) -> Response:
         """Let a rule decide."""

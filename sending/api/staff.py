@@ -9,7 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
-from projects.access import Caller
 from projects.models import Project
 from projects.objects import timestamp
 from projects.staff_endpoint import StaffEndpoint, page_of
@@ -179,8 +178,7 @@ class StaffArchiveView(StaffEndpoint):
         project, fields = self.row(Project.objects.all(), project_id, NO_PROJECT), self.fields()
         cancel_waiting = bool(fields.boolean("cancel_waiting"))
         fields.check()
-        caller = Caller(frozenset(), user=self.by["actor"], address=self.by["address"] or "")
-        cancelled = archive_project(project, cancel_waiting, datetime.now(UTC), caller)
+        cancelled = archive_project(project, cancel_waiting, datetime.now(UTC), self.caller)
         return Response({"id": project.pk, "status": "archived", "cancelled_recipients": cancelled})
 
 
