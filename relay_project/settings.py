@@ -161,6 +161,7 @@ if 0 < UNSUBSCRIBE_LINK_DAYS < RETENTION_SENDS_DAYS:
 RETENTION_EVENTS_DAYS = read_positive(env, "RETENTION_EVENTS_DAYS", default=30, maximum=3650)
 RETENTION_DELIVERIES_DAYS = read_positive(env, "RETENTION_DELIVERIES_DAYS", default=14, maximum=3650)
 RETENTION_IDEMPOTENCY_DAYS = read_positive(env, "RETENTION_IDEMPOTENCY_DAYS", default=1, maximum=365)
+RETENTION_INBOUND_DAYS = read_positive(env, "RETENTION_INBOUND_DAYS", default=30, maximum=3650)  # raw mail (lesson S9)
 RETENTION_SANDBOX_DAYS = read_positive(env, "RETENTION_SANDBOX_DAYS", default=30, maximum=3650)
 # Statistics by the hour (the API's 30 days are read from them) and by the day.
 RETENTION_STATISTICS_HOURS_DAYS = read_positive(

@@ -18,6 +18,7 @@ from relay_project.mail.classify import source_of
 from relay_project.web.staff import Facts, Happened, Link, column, link_to, written_with
 from sending.backlog.why import why
 from sending.explain import Reason
+from sending.inbound_admin import InboundMailAdmin, UnreadMailAdmin
 from sending.models import (
     Attempt,
     AttemptRecipient,
@@ -38,11 +39,13 @@ from sending.suppression_admin import SuppressionAdmin
 __all__ = [  # registered there
     "DayCountAdmin",
     "HourCountAdmin",
+    "InboundMailAdmin",
     "MeasurementAdmin",
     "OperationAdmin",
     "ReaderPositionAdmin",
     "SearchTextAdmin",
     "SuppressionAdmin",
+    "UnreadMailAdmin",
 ]
 
 PROJECT = Link("project", Project)

@@ -29,6 +29,9 @@ SCHEDULED = "id_floor(message_date) - id > 14745600000"  # more than an hour of 
 _SCHEDULED_UNTIL = f"""
 SELECT max(message_date) FROM sending_send WHERE id >= %(low)s AND id < %(high)s AND {SCHEDULED}
 """  # noqa: S608 — a constant
+_UNREAD = """
+SELECT EXISTS (SELECT FROM sending_unreadmail WHERE mail_id >= %(floor)s AND mail_id < %(ceiling)s)
+"""
 _IN_FLIGHT = """
 SELECT EXISTS (SELECT FROM sending_waiting WHERE attempt_id >= %(floor)s AND attempt_id < %(ceiling)s)
 """
@@ -61,6 +64,11 @@ def _mail_needed(cursor: CursorWrapper, day: Day, before: datetime) -> str:
     return f"mail scheduled for {latest:%d %b %Y}" if latest is not None and latest >= before else ""
 
 
+def _inbound_needed(cursor: CursorWrapper, day: Day, now: datetime) -> str:
+    cursor.execute(_UNREAD, _range(day))
+    return "mail that nobody has read" if cursor.fetchone()[0] else ""
+
+
 def _range(day: Day) -> dict[str, int]:
     return {
         "floor": day.floor,
@@ -89,11 +97,12 @@ keep(
 keep(
     Family(
         "sends",
-        ("sending_searchtext", "sending_recipient", "sending_sendtag", "sending_send"),
+        ("sending_searchtext", "sending_feedback", "sending_recipient", "sending_sendtag", "sending_send"),
         lambda: settings.RETENTION_SENDS_DAYS,
         _sends_needed,
     )
 )
+keep(Family("inbound mail", ("sending_inboundmail",), lambda: settings.RETENTION_INBOUND_DAYS, _inbound_needed))
 
 _IDEMPOTENCY = """
 DELETE FROM sending_idempotencyrecord WHERE id = ANY(ARRAY(

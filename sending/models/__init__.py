@@ -3,6 +3,7 @@
 from sending.models.attempt import Attempt, AttemptRecipient, AttemptStatus
 from sending.models.forgotten import ForgottenDay
 from sending.models.idempotency import IdempotencyRecord
+from sending.models.inbound import Correlation, Feedback, FeedbackType, InboundMail, InboundState, UnreadMail
 from sending.models.operation import Measurement, Operation, OperationKind
 from sending.models.sandbox import SandboxMessage
 from sending.models.search import SearchText
@@ -31,12 +32,17 @@ __all__ = [
     "AttemptRecipient",
     "AttemptStatus",
     "Content",
+    "Correlation",
     "Counters",
     "DayCount",
     "Dimension",
+    "Feedback",
+    "FeedbackType",
     "ForgottenDay",
     "HourCount",
     "IdempotencyRecord",
+    "InboundMail",
+    "InboundState",
     "Measurement",
     "Operation",
     "OperationKind",
@@ -54,5 +60,6 @@ __all__ = [
     "SoftBounce",
     "Suppression",
     "SuppressionReason",
+    "UnreadMail",
     "Waiting",
 ]

@@ -45,6 +45,7 @@ from sending.models import (
     ForgottenDay,
     HourCount,
     IdempotencyRecord,
+    InboundMail,
     Measurement,
     Operation,
     ReaderPosition,
@@ -55,6 +56,7 @@ from sending.models import (
     Signature,
     SoftBounce,
     Suppression,
+    UnreadMail,
     Waiting,
 )
 from tests.admin.secret import SECRET
@@ -156,6 +158,11 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         IdempotencyRecord.objects.create(
             project_id=project.pk, key="order-1", fingerprint="f", status_code=200, answer={"token": SECRET}
         ),
+        InboundMail.objects.create(
+            peer="192.0.2.9", recipients=["fbl@relay.test"], octets=SECRET.encode(), size_bytes=7, send_id=send.pk,
+            state="applied", findings=[{"address": "<b>ann</b>@example.net", "recipient_id": recipient.pk}],
+        ),
+        UnreadMail.objects.create(mail_id=7, due_at=now, size_bytes=7),
         SandboxMessage.objects.create(project_id=project.pk, send_id=send.pk, subject="Your order", data=SECRET.encode()),
         Signature.objects.create(send=send, header_lines=SECRET.encode()),
         Suppression.objects.create(project=project, email="gone@example.net", reason="bounce"),

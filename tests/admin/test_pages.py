@@ -18,14 +18,14 @@ from accounts.models import User
 from projects.models import Event
 from relay_project.db.ids import MAX_ID, id_floor
 from relay_project.web.staff import Happened, span, subject_of
-from sending.models import Attempt, AttemptRecipient, Content, Recipient, Send
+from sending.models import Attempt, AttemptRecipient, Content, InboundMail, Recipient, Send
 from tests.admin.secret import SECRET
 from webhooks.models import WebhookDelivery
 
 OURS = ("relay_project", "accounts", "projects", "queues", "ips", "sending", "webhooks")
 # Django's admin takes no composite keys; what such a table has to say stands on the page of its parent.
 MODELS = [m for app in OURS for m in apps.get_app_config(app).get_models() if len(m._meta.pk_fields) == 1]
-PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, Event, WebhookDelivery)
+PARTITIONED = (Send, Recipient, Content, Attempt, AttemptRecipient, InboundMail, Event, WebhookDelivery)
 
 
 def name(model: type[Model]) -> str:

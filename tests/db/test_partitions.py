@@ -29,6 +29,8 @@ TABLES = [
     "sending_attempt",
     "sending_attemptrecipient",
     "sending_content",
+    "sending_feedback",
+    "sending_inboundmail",
     "sending_recipient",
     "sending_searchtext",
     "sending_send",

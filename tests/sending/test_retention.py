@@ -21,7 +21,18 @@ from relay_project.db.locks import RETENTION, try_lock
 from relay_project.db.partitions import Day, partition_name
 from relay_project.models import RetentionRun
 from sending.content import raw_message
-from sending.models import Attempt, Content, IdempotencyRecord, Phase, Recipient, SandboxMessage, Send, Waiting
+from sending.models import (
+    Attempt,
+    Content,
+    IdempotencyRecord,
+    InboundMail,
+    Phase,
+    Recipient,
+    SandboxMessage,
+    Send,
+    UnreadMail,
+    Waiting,
+)
 from sending.objects import full_send_object
 from sending.retention import SCHEDULED
 from sending.retry import NO_CONTENT, RetryRefused, retry
@@ -35,6 +46,8 @@ TABLES = {
     "sending_attempt",
     "sending_attemptrecipient",
     "sending_content",
+    "sending_feedback",
+    "sending_inboundmail",
     "sending_recipient",
     "sending_searchtext",
     "sending_send",
@@ -113,7 +126,7 @@ def test_each_family_has_its_own_time(past: Scene, settings: Any) -> None:
     settings.RETENTION_CONTENT_DAYS, settings.RETENTION_ATTEMPTS_DAYS, settings.RETENTION_EVENTS_DAYS = 30, 32, 45
     settings.RETENTION_SENDS_DAYS, settings.RETENTION_DELIVERIES_DAYS = 35, 30
     run()
-    assert gone(31) == {"sending_content", "sending_signature", "webhooks_webhookdelivery"}
+    assert gone(31) == {"sending_content", "sending_inboundmail", "sending_signature", "webhooks_webhookdelivery"}
     assert gone(40) == TABLES - {"projects_event"}
 
 
@@ -135,12 +148,30 @@ def test_a_day_stays_while_mail_of_it_waits(past: Scene) -> None:
     send = Send.objects.order_by("id")[0]
     wait(send)
     found = run()
-    assert gone(40) == {"projects_event", "sending_attempt", "sending_attemptrecipient", "webhooks_webhookdelivery"}
+    assert gone(40) == {
+        "projects_event",
+        "sending_attempt",
+        "sending_attemptrecipient",
+        "sending_inboundmail",
+        "webhooks_webhookdelivery",
+    }
     assert reasons(found) == {"mail that waits"}
     Waiting.objects.all().delete()
     Recipient.objects.update(status="accepted")
     run()
     assert gone(40) == TABLES
+
+
+def test_raw_reports_expire_but_not_before_they_were_read(past: Scene) -> None:
+    """Lesson S9: reports were kept for ever."""
+    day = Day.of(ago(40))
+    mail = InboundMail.objects.create(pk=day.floor, peer="192.0.2.9", recipients=[], octets=b"x", size_bytes=1)
+    UnreadMail.objects.create(mail_id=mail.pk, due_at=timezone.now(), size_bytes=1)
+    assert reasons(run()) == {"mail that nobody has read"}
+    assert InboundMail.objects.exists()
+    UnreadMail.objects.all().delete()
+    run()
+    assert not InboundMail.objects.exists()
 
 
 def test_a_scheduled_send_counts_from_its_time(past: Scene) -> None:
