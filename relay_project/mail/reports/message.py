@@ -127,7 +127,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
 
 def _pieces(body: bytes, boundary: str) -> Iterator[bytes]:
     """What lies between the delimiter lines; a boundary that is not there is looked for in the text itself."""
-    delimiter = b"--" + boundary.encode("ascii", "surrogateescape").rstrip()
+    delimiter = b"--" + boundary.encode("utf-8", "surrogateescape").rstrip()
     if not boundary or (b"\n" + body).find(b"\n" + delimiter) < 0:
         found = _FIRST_DELIMITER.search(body, 0, _SNIFFED)
         if not found:

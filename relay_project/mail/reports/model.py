@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from relay_project.mail.reports.facts import DmarcReport, Feedback, TlsReport
+
 
 class ReportKind(StrEnum):
     """What a mail that came to us is."""
@@ -70,16 +72,13 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One mail, read. `trouble` says why it could not be, where it could not.
-
-    `feedback`, `tls_report` and `dmarc_report` are what the module of that name makes.
-    """
+    """One mail, read. `trouble` says why it could not be, where it could not."""
 
     kind: ReportKind
     recipients: tuple[ReportedRecipient, ...] = ()
     original: Original = field(default_factory=Original)
-    feedback: object | None = None
-    tls_report: object | None = None
-    dmarc_report: object | None = None
+    feedback: Feedback | None = None
+    tls_report: TlsReport | None = None
+    dmarc_report: DmarcReport | None = None
     trouble: str = ""
     reporting_mta: str = ""

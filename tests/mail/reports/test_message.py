@@ -62,6 +62,7 @@ def test_every_line_end_and_an_mbox_line_read_the_same(end: bytes, before: bytes
 def test_a_boundary_that_is_not_there_is_found() -> None:
     assert len(leaves(read_message(MAIL.replace(b'boundary="b1"', b'boundary="other"')))) == 3
     assert len(leaves(read_message(MAIL.replace(b'; boundary="b1"', b"")))) == 3
+    assert len(leaves(read_message(MAIL.replace(b'boundary="b1"', b"boundary=\xffb1")))) == 3
 
 
 def test_a_cut_mail_keeps_what_came() -> None:
