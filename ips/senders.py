@@ -17,13 +17,13 @@ from django.db import connection
 
 from ips.register import HostWatch
 from relay_project.db import locks
+from relay_project.db.session import direct_parameters
 from relay_project.net.addresses import network_identity
 
 log = structlog.get_logger()
 
 HEARTBEAT_STALE_SECONDS = 5
 DATABASE_SETTLE_SECONDS = 15
-KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 # Senders whose lock is free and whose heartbeat is stale, unless the database itself has just started.
 DEAD_SENDERS = f"""
@@ -116,7 +116,7 @@ class Registration:
     def retake_locks(self) -> bool:
         """Open the lock connection again and take the locks of our id and our IPs; False when one is not to be had."""
         self._drop_lock_connection()
-        self._lock_connection = psycopg.connect(**_direct_parameters(), autocommit=True)
+        self._lock_connection = psycopg.connect(**direct_parameters("relay sender lock"), autocommit=True)
         if not self._try(locks.SENDER, self.sender_id):
             return False
         for ip_id in sorted(self._locked):
@@ -210,13 +210,3 @@ class Registration:
         if self._lock_connection is not None:
             self._lock_connection.close()
             self._lock_connection = None
-
-
-def _direct_parameters() -> dict[str, Any]:
-    """Parameters of a connection that keeps its session: DATABASE_DIRECT_URL behind a pooler, else the ordinary ones."""
-    parameters = connection.get_connection_params() if not settings.DATABASE_DIRECT_URL else {}
-    wanted = {key: parameters[key] for key in ("dbname", "user", "password", "host", "port") if parameters.get(key)}
-    wanted |= {key: value for key, value in parameters.items() if key.startswith("ssl")}
-    if settings.DATABASE_DIRECT_URL:
-        wanted["conninfo"] = settings.DATABASE_DIRECT_URL
-    return {**wanted, **KEEPALIVES, "application_name": "relay sender lock", "connect_timeout": 5}

@@ -1,13 +1,19 @@
 """What the sending floor has to say about its health."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from relay_project.db.ids import id_floor, id_soon
 from relay_project.health import HealthResult, check, failed, passed
 from sending.backlog.depth import oldest_due_seconds
 from sending.backlog.ledger import Ledger, read_ledger
 from sending.backlog.measure import latest
+from sending.inbound.read import SET_ASIDE, measure
+from sending.models import InboundMail, InboundState
 from sending.statistics.positions import read_lag
 
+UNREAD_SECONDS = 300  # mail that came in is read within a second; after an outage it may take this long
+MAX_COUNTED = 1000
+SET_ASIDE_HOURS = 24  # so long a mail that was set aside is told of
 UNCOUNTED_SECONDS = 300  # the readers look every second; catching up after an outage may take this long
 OLDEST_DUE_SECONDS = 300  # mail that could leave has not for this long: senders are missing or overwhelmed
 
@@ -44,3 +50,22 @@ def statistics() -> HealthResult:
     if max(lag.values()) > UNCOUNTED_SECONDS:
         return failed(f"Statistics and searches are {max(lag.values()):.0f} s behind: is run_webhooks up?", **data)
     return passed("up to date", **data)
+
+
+@check("inbound", roles=("webhooks", "housekeeping"))
+def inbound() -> HealthResult:
+    """What came in is read soon after, and nothing was set aside for an error of ours."""
+    now = datetime.now(UTC)
+    unread, seconds = measure(now)
+    set_aside = InboundMail.objects.filter(
+        pk__gte=id_floor(now - timedelta(hours=SET_ASIDE_HOURS)),
+        pk__lt=id_soon(now),
+        state=InboundState.TROUBLE,
+        trouble__startswith=SET_ASIDE,
+    )[:MAX_COUNTED].count()
+    data = {"unread": unread, "lag_seconds": round(seconds, 1), "set_aside": set_aside}
+    if seconds > UNREAD_SECONDS:
+        return failed(f"Mail that came in has been unread for {seconds:.0f} s: is run_webhooks up?", **data)
+    if set_aside:
+        return failed(f"{set_aside} mails that came in were set aside lately: read their trouble in the admin.", **data)
+    return passed("what came in is read", **data)

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db.backends.utils import CursorWrapper
 
+from projects.events import EventKind, NewEvent
 from relay_project.mail.address import suppression_key
 from sending.models import MAX_LIST, SuppressionReason
 
@@ -189,3 +190,25 @@ def suppress_many(cursor: CursorWrapper, rows: Sequence[NewSuppression]) -> list
         ],
     )
     return [(row[0], row[1], row[3]) for row in cursor.fetchall() if row[4]]
+
+
+def suppress_and_tell(cursor: CursorWrapper, rows: Sequence[NewSuppression]) -> list[NewEvent]:
+    """suppress_many, and the events to write: as sending.suppressions.objects has it, for good and all mail of the project."""
+    said = {(row.project_id, suppression_key(row.address)): row for row in rows}
+    created = suppress_many(cursor, rows) if rows else []
+    return [
+        NewEvent(
+            project_id,
+            EventKind.SUPPRESSION_CREATED.value,
+            "suppression",
+            suppression_id,
+            {
+                "email": email,
+                "reason": said[project_id, email].reason.value,
+                "description": said[project_id, email].description[:MAX_DESCRIPTION],
+                "list": None,
+                "expires_at": None,
+            },
+        )
+        for suppression_id, project_id, email in created
+    ]

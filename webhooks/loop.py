@@ -37,13 +37,19 @@ class Loop:
         self._rest = rest
         self._survives = survives
         self._stopping = threading.Event()
+        self._woken = threading.Event()  # to look at once; also to stop
         self._last_look = monotonic()
         self._database_lost = False
 
     def run(self) -> None:
         """Look until stopped."""
         pause = 0.0
-        while not self._stopping.wait(pause):
+        while not self._stopping.is_set():
+            if pause and self._woken.wait(pause):
+                pause = 0.0
+            self._woken.clear()
+            if self._stopping.is_set():
+                break
             pause = self.look(pause)
             self._last_look = monotonic()
         connection.close()
@@ -51,6 +57,11 @@ class Loop:
     def stop(self) -> None:
         """End after the look that is under way."""
         self._stopping.set()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Look at once, or again at once after the look that is under way."""
+        self._woken.set()
 
     def is_alive(self) -> bool:
         """Whether it looked lately; being without a database counts as looking."""

@@ -1,10 +1,13 @@
-"""The readers beside the sequencer, in a thread of their own with a connection of its own."""
+"""The readers beside the sequencer, each in a thread of its own with a connection of its own."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from time import monotonic
 
 from relay_project.metrics import Counter, Gauge
+from sending.inbound import read
 from sending.statistics import newcomers, outcomes
 from sending.statistics.positions import read_lag
 from webhooks.loop import Loop
@@ -16,6 +19,8 @@ LAG = Gauge("relay_statistics_lag_seconds", "How old the oldest event or send is
 # After a full batch it rests for half of what that took: catching up leaves mail that leaves meanwhile its share.
 REST = 0.5
 FULL = 1  # of a look: something was full, so there is more
+MORE = 2  # of a look at what came in: something is left; 1: something was there
+MEASURE_SECONDS = 5.0
 
 
 class Statistics(Loop):
@@ -34,6 +39,26 @@ class Statistics(Loop):
         for reader, seconds in read_lag().items():
             LAG.labels(reader).set(seconds)
         return 0
+
+
+class Inbound(Loop):
+    """What came in: reports, and mail for projects. Woken by whoever stores it (webhooks.listen)."""
+
+    def __init__(self) -> None:
+        super().__init__("inbound", self._read, MORE, survives=True)
+        self._reader = read.Reader()
+        self._measured_at = -1e9
+
+    def _read(self) -> int:
+        done = self._reader.look()
+        if monotonic() - self._measured_at >= MEASURE_SECONDS:
+            self._measured_at = monotonic()
+            count, seconds = read.measure(datetime.now(UTC))
+            read.UNREAD.set(count)
+            read.LAG.set(seconds)
+        if self._reader.has_more:
+            return MORE
+        return min(done, MORE - 1)
 
 
 @contextmanager

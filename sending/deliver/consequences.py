@@ -18,7 +18,7 @@ from relay_project.mail.text import clean
 from sending import soft_bounces
 from sending.deliver.outcome import AttemptOutcome, RecipientOutcome
 from sending.models import RecipientStatus, SuppressionReason
-from sending.suppress import MAX_DESCRIPTION, NewSuppression, suppress_many
+from sending.suppress import NewSuppression, suppress_and_tell
 
 MAX_QUOTE = 2000  # characters, the column of an incident
 
@@ -57,7 +57,7 @@ def draw_consequences(
     suppressions = _hard(lines)
     _take_back(cursor, decided)
     suppressions += _soft(cursor, decided, now)
-    events = _suppress(cursor, suppressions)
+    events = suppress_and_tell(cursor, suppressions)
     return events + sight(cursor, _sightings(lines), now)
 
 
@@ -100,28 +100,6 @@ def _mark(cursor: CursorWrapper, lines: Sequence[Line]) -> None:
     if lines:
         attempts = [line.attempt.job.attempt_id for line in lines]
         cursor.execute(_MARK, [attempts, [line.recipient.target.row.recipient_id for line in lines], min(attempts)])
-
-
-def _suppress(cursor: CursorWrapper, rows: Sequence[NewSuppression]) -> list[NewEvent]:
-    """As sending.suppressions.objects has it: a bounce is about all mail of the project, and for good."""
-    said = {soft_bounces.key_of(row.project_id, row.address): row.description[:MAX_DESCRIPTION] for row in rows}
-    created = suppress_many(cursor, rows) if rows else []
-    return [
-        NewEvent(
-            project_id,
-            "suppression.created",
-            "suppression",
-            suppression_id,
-            {
-                "email": email,
-                "reason": "bounce",
-                "description": said[project_id, email],
-                "list": None,
-                "expires_at": None,
-            },
-        )
-        for suppression_id, project_id, email in created
-    ]
 
 
 def _suppression(line: Line, description: str) -> NewSuppression:

@@ -30,7 +30,7 @@ MAX_TEXT = 2000  # characters of a reply that are kept
 
 # What the holder of a waiting row may change; anything else was said by a report or by the project while it was in flight.
 _OPEN = ("queued", "deferred")
-# What a late 250 may override; a report's bounce is `bounced` with feedback and is kept (the reports come with inbound).
+# What a late 250 may override; a bounce that a report told of (it has feedback) is kept.
 _OVERRIDABLE = (*_OPEN, "failed", "bounced", "cancelled")
 
 
@@ -192,6 +192,8 @@ def _write_recipients(cursor: CursorWrapper, lines: Sequence[_Line]) -> set[int]
              FROM jsonb_to_recordset(%s::jsonb) AS v(id bigint, status text, tries smallint, holder bool)
             WHERE r.id = v.id AND r.id BETWEEN %s AND %s
               AND r.status = ANY(CASE WHEN v.holder THEN %s::text[] ELSE %s::text[] END)
+              AND NOT (r.status = 'bounced' AND EXISTS (SELECT FROM sending_feedback f WHERE f.type = 'bounce'
+                       AND f.recipient_id = r.id AND f.recipient_id BETWEEN %s AND %s))
         RETURNING r.id""",
         [
             _as_json(
@@ -207,6 +209,8 @@ def _write_recipients(cursor: CursorWrapper, lines: Sequence[_Line]) -> set[int]
             lines[-1].recipient_id,
             list(_OPEN),
             list(_OVERRIDABLE),
+            lines[0].recipient_id,
+            lines[-1].recipient_id,
         ],
     )
     return {row[0] for row in cursor.fetchall()}

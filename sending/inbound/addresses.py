@@ -14,12 +14,15 @@ from relay_project.db.keyring import ring
 from relay_project.db.lookup import Remembered
 from relay_project.mail.address import InvalidDomain, normalise_domain
 from relay_project.mail.verp import ForgedToken, NotAToken, Token, read_reverse_path
+from relay_project.metrics import Counter
 
 POSTMASTER, ABUSE = "postmaster", "abuse"
 FEEDBACK_LOOP, TLS_REPORTS, DMARC_REPORTS = "fbl", "tls-reports", "dmarc"
 NAMES = frozenset({POSTMASTER, ABUSE, FEEDBACK_LOOP, TLS_REPORTS, DMARC_REPORTS})
 EVERYWHERE = frozenset({POSTMASTER, ABUSE})  # wherever mail for us may come in
 PURPOSE = "return-path"  # of the keys in the ring
+
+FORGED = Counter("relay_inbound_forged_total", "Return paths that no key of ours made.", ["where"])
 
 _RETURN_PATHS = Remembered(Domain, "t.return_path = %s")
 
@@ -35,12 +38,17 @@ class Standing(StrEnum):
 
 def standing_of(address: str) -> Standing:
     """What the address is to us. Asks the database for domains other than the instance's."""
+    return of_path(address) or _of_name(address)
+
+
+def of_path(address: str) -> Standing | None:
+    """What a return path is, which takes no database; None for other addresses."""
     try:
         token_of(address)
     except ForgedToken:
         return Standing.FORGED
     except NotAToken:
-        return _of_name(address)
+        return None
     return Standing.OURS
 
 

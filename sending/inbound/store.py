@@ -81,6 +81,11 @@ def insert(mails: Sequence[Arrived]) -> list[int]:
         return [mail_id for (mail_id,) in cursor.fetchall()]
 
 
+def close_connection() -> None:
+    """That of the thread in which this runs: `connection.close` itself, looked up elsewhere, is somebody else's."""
+    connection.close()
+
+
 _Waiting = tuple[Arrived, "asyncio.Future[int]"]
 
 
@@ -105,7 +110,7 @@ class Store:
         """Finish what waits, and let go of the connection."""
         if self._task is not None:
             await self._task
-        await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, close_connection)
         self._thread.shutdown()
 
     async def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py run_webhooks`: the readers of the event log: the sequencer, whose positions all go by, and the statistics."""
+"""`manage.py run_webhooks`: the readers: the sequencer, whose positions all go by, the statistics, and what came in."""
 
 import signal
 from typing import Any
@@ -8,7 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
 from relay_project.health import CannotListen, serve_probes
-from webhooks.readers import Statistics, running
+from sending.inbound.store import CHANNEL
+from webhooks.listen import waking
+from webhooks.readers import Inbound, Statistics, running
 from webhooks.sequencer import Sequencer
 
 log = structlog.get_logger(__name__)
@@ -17,18 +19,21 @@ log = structlog.get_logger(__name__)
 class Command(BaseCommand):
     """Runs until SIGTERM or Ctrl-C; several may run, of which one works at a time."""
 
-    help = "Give events their order, and count what they say."
+    help = "Give events their order, count what they say, and read what came in."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate, answer the probes, look."""
-        sequencer, statistics = Sequencer(), Statistics()
+        sequencer, statistics, inbound = Sequencer(), Statistics(), Inbound()
+        loops = (sequencer, statistics, inbound)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sequencer.stop())
         try:
             migrate_if_needed()
             with (
-                serve_probes("webhooks", alive=lambda: sequencer.is_alive() and statistics.is_alive()),
+                serve_probes("webhooks", alive=lambda: all(loop.is_alive() for loop in loops)),
                 running(statistics),
+                running(inbound),
+                waking(inbound, CHANNEL),
             ):
                 log.info("webhooks.started")
                 sequencer.run()
