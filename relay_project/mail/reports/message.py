@@ -7,6 +7,7 @@ because what comes back is cut, mislabelled or hostile too often (`headers_in` r
 
 import base64
 import binascii
+import html
 import quopri
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ MAX_DEPTH = 6
 MAX_PARTS = 100
 MAX_FIELDS = 500  # of one header; our own, no mail has a tenth of it
 MAX_FIELD = 4096  # characters of one field that are read
+MAX_HTML = 50_000  # characters of HTML that are read
 MAX_TEXT = 200_000  # characters of one part that are read as text
 
 _SNIFFED = 65_536  # octets in which a packed attachment is announced
@@ -29,6 +31,9 @@ _PACKED = re.compile(
 _NAME = re.compile(r"([!-9;-~]{1,200})[ \t]*:[ \t]*")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]{0,1000})\?=")  # RFC 2047 §2
 _BETWEEN = re.compile(r"(?<=\?=)[ \t]+(?==\?)")  # white space between two of them is none, §6.2
+_UNSEEN = re.compile(r"<!--.{0,20000}?-->|<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
+_BLOCK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|/?ul|/?pre|hr|/td)\b[^>]{0,1000}>", re.IGNORECASE)
+_TAG = re.compile(r"<[/!a-z][^<>]{0,1000}>", re.IGNORECASE)
 _FROM_LINE = re.compile(rb"(?:>?From [^\n]{0,998}\n)+")
 _LINE_END = re.compile(rb"\r\n?")
 _FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s-][^\n]{0,120}?)[ \t]*\n[ \t]*content-", re.IGNORECASE)
@@ -66,6 +71,15 @@ def decoded(part: Message) -> str:
     else:
         text = raw.decode("latin-1")
     return text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n")
+
+
+def readable(part: Message) -> str:
+    """The text of a leaf as a person reads it: HTML without its tags, and a line for each of its blocks."""
+    text = decoded(part)
+    if part.get_content_subtype() != "html":
+        return text
+    text = _BLOCK.sub("\n", _UNSEEN.sub(" ", text[:MAX_HTML]).replace("\n", " "))
+    return html.unescape(_TAG.sub("", text)).replace("\xa0", " ")
 
 
 def octets_of(part: Message) -> bytes:

@@ -42,7 +42,8 @@ class ReportedRecipient:
     """What a report says of one address.
 
     `status` as "5.1.1" and `code` as "550", each "" where nobody said it; `reason` is the diagnostic, cleaned and cut.
-    `rule` is the row of bounce_rules.toml that decided.
+    `rule` is the row of bounce_rules.toml that decided; `suppress`: it takes an address away, as it would in a conversation.
+    A class is broader: a mailbox that is refused for ever without a reason is `hard`, and only counted.
     """
 
     address: str
@@ -52,6 +53,7 @@ class ReportedRecipient:
     reason: str = ""
     action: Action = Action.FAILED
     rule: str = ""
+    suppress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,142 @@
+"""Whose trouble a bounce is: the product's own table of replies, asked about what a report quotes.
+
+judge(text, status, action) -> Judgement: reply code and enhanced code are looked for in the text, because a diagnostic
+quotes the server that refused, and a Status is what the last machine on the way made of it.
+"""
+
+import re
+from dataclasses import dataclass
+
+from relay_project.mail.classify import Category, Verdict, classify
+from relay_project.mail.reply import Reply, Stage
+from relay_project.mail.reports.model import Action, BounceClass
+from relay_project.mail.text import clean
+
+MAX_REASON = 500  # characters of a diagnostic that are kept
+_READ = 4096  # characters of a text that are looked at
+
+# A reply code with its enhanced code, as in "550 5.1.1", "550-5.1.1", "550 #5.1.0", "550 (5.7.1)".
+_PAIR = re.compile(r"(?<![\w.])([45][0-7][0-9])[\s:,#(\[-]{1,4}([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
+# A reply code alone, where a reply may begin.
+_CODE = re.compile(
+    r"(?:^|said|reason|<<<|response(?: was)?|error|returned|replied|reply|status|code|[;:(\"']):?[\s\"'#(<\[]{0,4}"
+    r"([45][0-7][0-9])(?=[\s:;,.#\])>\"'-]|$)(?![.][0-9])",
+    re.IGNORECASE,
+)
+_LOOSE_CODE = re.compile(r"(?<![\w.:/@\[+-])(4[2-5][0-9]|5[0-5][0-9])(?=[\s-]{1,2}[A-Za-z<\"'#*\[])")
+_STATUS = re.compile(r"(?<![\w.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
+_EXIT_CODE = re.compile(r"^(?:x-unix;)?\s*([0-9]{1,3})$", re.IGNORECASE)
+_AFTER_DATA = re.compile(r"end of (?:the )?(?:data|message)|after (?:end of )?data|data command|\bDATA\b")
+_AT_MAIL = re.compile(
+    r"(?:in reply to|after|response to) (?:the )?mail ?from|mail from command|<<<? ?mail from", re.IGNORECASE
+)
+
+# RFC 3463 §2: nothing is said by X.0.0; a server that says more elsewhere is believed there.
+_SAYS_NOTHING = frozenset({"", "0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0"})
+
+# sysexits.h, which local delivery programs end with
+_EXIT_STATUS = {64: "5.5.4", 65: "5.6.0", 67: "5.1.1", 68: "5.1.2", 73: "4.2.2", 75: "4.3.0", 76: "5.5.0", 78: "5.3.5"}
+
+# Rules whose category leaves open whose trouble it is in the end.
+_BY_RULE = {
+    "null-mx-reply": BounceClass.HARD,
+    "null-mx-reply-text": BounceClass.HARD,
+    "mailbox-inactive": BounceClass.HARD,
+    "mailbox-not-available": BounceClass.HARD,
+    "outlook-unknown": BounceClass.HARD,
+    "protocol-recipient": BounceClass.HARD,
+    "account-disabled": BounceClass.HARD,
+    "text-address-rejected": BounceClass.HARD,
+    "text-domain": BounceClass.HARD,
+    "address-other": BounceClass.HARD,
+    "rcpt-55x": BounceClass.HARD,
+    "domain-takes-no-mail": BounceClass.HARD,
+    "recipient-refuses": BounceClass.CONTENT,
+    "recipient-restricted": BounceClass.CONTENT,
+    "destination-relay": BounceClass.INFRASTRUCTURE,
+    "relay-denied": BounceClass.INFRASTRUCTURE,
+    "text-relay": BounceClass.INFRASTRUCTURE,
+    "mail-login": BounceClass.INFRASTRUCTURE,
+    "login-required": BounceClass.INFRASTRUCTURE,
+}
+_BY_CATEGORY = {
+    Category.RECIPIENT: BounceClass.SOFT,
+    Category.DOMAIN: BounceClass.SOFT,
+    Category.TEMPORARY: BounceClass.SOFT,
+    Category.CONTENT: BounceClass.CONTENT,
+    Category.INFRASTRUCTURE: BounceClass.INFRASTRUCTURE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a diagnostic comes to. `suppress`: the row is one that takes the address away, as it would in a conversation."""
+
+    bounce_class: BounceClass
+    rule: str = ""
+    status: str = ""
+    code: str = ""
+    suppress: bool = False
+
+
+def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgement:
+    """Judge a diagnostic; `status` is what the report's Status field says, if it has one. Never raises."""
+    text = clean(" ".join(text[:_READ].split()))
+    code, quoted, said = _reply_in(text)
+    status = _better(quoted, status) or _exit_status(text)
+    if not code and not status and not text:
+        return Judgement(BounceClass.UNKNOWN)
+    verdict = classify(_stage_of(text), _reply(code, status, said, action))
+    return Judgement(_class_of(verdict, code, status, text), verdict.rule, status, code, verdict.suppress)
+
+
+def status_in(text: str) -> str:
+    """The first enhanced status code of a text, without the comments that some write beside it (lesson C6)."""
+    match = _STATUS.search(text)
+    return match[1] if match else ""
+
+
+def _reply_in(text: str) -> tuple[str, str, str]:
+    """Find the reply that a text quotes: (code, enhanced code, what was said)."""
+    pairs = list(_PAIR.finditer(text))
+    pair = next((match for match in pairs if match[2][2:] not in _SAYS_NOTHING), pairs[0] if pairs else None)
+    if pair:
+        return pair[1], pair[2], text[pair.end() :]
+    code = _CODE.search(text) or _LOOSE_CODE.search(text)
+    rest = text[code.end() :] if code else text
+    return code[1] if code else "", status_in(text), rest
+
+
+def _better(quoted: str, status: str) -> str:
+    """The enhanced code that says more; the quoted one where both do."""
+    if quoted and (quoted[2:] not in _SAYS_NOTHING or not status or status[2:] in _SAYS_NOTHING):
+        return quoted
+    return status or quoted
+
+
+def _exit_status(text: str) -> str:
+    match = _EXIT_CODE.match(text)
+    return _EXIT_STATUS.get(int(match[1]), "") if match else ""
+
+
+def _reply(code: str, status: str, said: str, action: Action) -> Reply:
+    """The reply as the table reads it: code and enhanced code of one class."""
+    permanent = (status or code or ("4" if action is Action.DELAYED else "5"))[0] == "5"
+    if code[:1] != ("5" if permanent else "4"):
+        code = "550" if permanent else "450"
+    return Reply(int(code), status or None, said)
+
+
+def _stage_of(text: str) -> Stage:
+    if _AT_MAIL.search(text):
+        return Stage.MAIL
+    return Stage.DATA_CLOSE if _AFTER_DATA.search(text) else Stage.RCPT
+
+
+def _class_of(verdict: Verdict, code: str, status: str, text: str) -> BounceClass:
+    """The class by the row that decided; what only the last row of a 5xx knows is unknown."""
+    if verdict.suppress:
+        return BounceClass.HARD
+    if not code and not status and verdict.rule in ("rcpt-55x", "transient"):
+        return BounceClass.UNKNOWN
+    return _BY_RULE.get(verdict.rule, _BY_CATEGORY.get(verdict.category, BounceClass.UNKNOWN))
