@@ -5,9 +5,12 @@ quotes the server that refused, and a Status is what the last machine on the way
 """
 
 import re
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from relay_project.mail.classify import Category, Verdict, classify
+from relay_project.mail.classify import Category, Verdict, classify, without_addresses
 from relay_project.mail.reply import Reply, Stage
 from relay_project.mail.reports.model import Action, BounceClass
 from relay_project.mail.text import clean
@@ -33,6 +36,9 @@ _AT_MAIL = re.compile(
 
 # RFC 3463 §2: nothing is said by X.0.0; a server that says more elsewhere is believed there.
 _SAYS_NOTHING = frozenset({"", "0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0"})
+
+_EXPIRED = frozenset({"4.7", "4.300"})  # RFC 3463 §3.5; Exchange Online (550 5.4.300 Message expired)
+_BY_STATUS = {"4.4": BounceClass.HARD}  # RFC 3463 §3.5: unable to route
 
 # sysexits.h, which local delivery programs end with
 _EXIT_STATUS = {64: "5.5.4", 65: "5.6.0", 67: "5.1.1", 68: "5.1.2", 73: "4.2.2", 75: "4.3.0", 76: "5.5.0", 78: "5.3.5"}
@@ -68,15 +74,54 @@ _BY_CATEGORY = {
 }
 
 
+# Rows that decide when a reply says no more than its code: what else stands in the report may say more.
+_VAGUE = frozenset(
+    {
+        "address-other",
+        "data-550",
+        "data-552",
+        "mail-protocol",
+        "mail-refused",
+        "mailbox-busy",
+        "mailbox-other",
+        "network-other",
+        "permanent",
+        "policy",
+        "protocol",
+        "rcpt-552",
+        "rcpt-55x",
+        "system-busy",
+        "system-other",
+        "transaction-failed",
+        "transient",
+        "us-deferred",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a diagnostic comes to. `suppress`: the row is one that takes the address away, as it would in a conversation."""
+    """What a diagnostic comes to. `suppress`: the row is one that takes the address away, as it would in a conversation.
+
+    `is_vague`: nothing but a general code decided.
+    """
 
     bounce_class: BounceClass
     rule: str = ""
     status: str = ""
     code: str = ""
     suppress: bool = False
+    is_vague: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRule:
+    """One row of report_rules.toml."""
+
+    id: str
+    bounce_class: BounceClass
+    text: re.Pattern[str]
+    source: str
 
 
 def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgement:
@@ -85,9 +130,20 @@ def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgem
     code, quoted, said = _reply_in(text)
     status = _better(quoted, status) or _exit_status(text)
     if not code and not status and not text:
-        return Judgement(BounceClass.UNKNOWN)
+        return Judgement(BounceClass.UNKNOWN, is_vague=True)
+    if status[2:] in _EXPIRED:
+        return Judgement(BounceClass.SOFT, "report-expired", status, code)
     verdict = classify(_stage_of(text), _reply(code, status, said, action))
-    return Judgement(_class_of(verdict, code, status, text), verdict.rule, status, code, verdict.suppress)
+    if verdict.rule not in _VAGUE:
+        return Judgement(_class_of(verdict), verdict.rule, status, code, verdict.suppress)
+    words = without_addresses(text).lower()
+    rule = next((rule for rule in _rows_beside(verdict) if rule.text.search(words)), None)
+    if rule:
+        return Judgement(rule.bounce_class, rule.id, status, code)
+    if not code and status[2:] in _SAYS_NOTHING:
+        bounce_class = BounceClass.SOFT if status.startswith("4") else BounceClass.UNKNOWN
+        return Judgement(bounce_class, "", status, code, is_vague=True)
+    return Judgement(_BY_STATUS.get(status[2:], _class_of(verdict)), verdict.rule, status, code, is_vague=True)
 
 
 def status_in(text: str) -> str:
@@ -124,7 +180,8 @@ def _reply(code: str, status: str, said: str, action: Action) -> Reply:
     permanent = (status or code or ("4" if action is Action.DELAYED else "5"))[0] == "5"
     if code[:1] != ("5" if permanent else "4"):
         code = "550" if permanent else "450"
-    return Reply(int(code), status or None, said)
+    says_nothing = status[2:] in _SAYS_NOTHING and status[2:] != "7.0"
+    return Reply(int(code), None if says_nothing else status, said)
 
 
 def _stage_of(text: str) -> Stage:
@@ -133,10 +190,32 @@ def _stage_of(text: str) -> Stage:
     return Stage.DATA_CLOSE if _AFTER_DATA.search(text) else Stage.RCPT
 
 
-def _class_of(verdict: Verdict, code: str, status: str, text: str) -> BounceClass:
-    """The class by the row that decided; what only the last row of a 5xx knows is unknown."""
+def _rows_beside(verdict: Verdict) -> Sequence[ReportRule]:
+    """The rows that may say more than a vague one: a refusal by policy (X.7.x) is about us or about the message."""
+    return _ROWS_OF_POLICY if verdict.rule in ("policy", "us-deferred") else REPORT_RULES
+
+
+def _class_of(verdict: Verdict) -> BounceClass:
     if verdict.suppress:
         return BounceClass.HARD
-    if not code and not status and verdict.rule in ("rcpt-55x", "transient"):
-        return BounceClass.UNKNOWN
     return _BY_RULE.get(verdict.rule, _BY_CATEGORY.get(verdict.category, BounceClass.UNKNOWN))
+
+
+def _load_rules(path: Path) -> tuple[ReportRule, ...]:
+    """Read the table; a row without id, class, text or source is refused by its missing key."""
+    rows = tomllib.loads(path.read_text(encoding="utf-8"))["rule"]
+    return tuple(
+        ReportRule(
+            row["id"],
+            BounceClass(row["class"]),
+            re.compile("|".join(f"(?:{text})" for text in row["text"])),
+            row["source"],
+        )
+        for row in rows
+    )
+
+
+REPORT_RULES = _load_rules(Path(__file__).with_name("report_rules.toml"))
+_ROWS_OF_POLICY = tuple(
+    rule for rule in REPORT_RULES if rule.bounce_class in (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT)
+)

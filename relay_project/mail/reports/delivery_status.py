@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from email.message import Message
 
 from relay_project.mail.reports.classes import MAX_REASON, judge, status_in
-from relay_project.mail.reports.message import decoded, leaves, readable
+from relay_project.mail.reports.message import decoded, leaves, octets_of, read_message, readable
 from relay_project.mail.reports.model import Action, BounceClass, Original, Report, ReportedRecipient, ReportKind
 from relay_project.mail.reports.original import is_returned, read_original
 from relay_project.mail.text import clean
@@ -24,6 +24,7 @@ _RECIPIENT_FIELD = re.compile(r"^(?:final|original)-recipient[ \t]*:", re.IGNORE
 _RESULT_FIELD = re.compile(r"^(?:action|status|diagnostic-code)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*)[ \t]*:[ \t]*")
 _PLAIN_NAMES = frozenset({"action", "status"})
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _TYPE = re.compile(r"\s*(?:\([^()]*\)\s*)?([A-Za-z0-9-]{1,40})\s*;\s*")
 _COMMENT = re.compile(r"\([^()]{0,200}\)")
 _ANGLE = re.compile(r"<([^<>]*@[^<>]*)>")
@@ -58,23 +59,6 @@ _ACTIONS = {
 }
 _SUCCESS = frozenset({Action.DELIVERED, Action.RELAYED, Action.EXPANDED})
 _DELAY_WORDS = re.compile(r"\bdelay|warning|still (?:being )?(?:retried|trying)|not yet been delivered", re.IGNORECASE)
-# Rows that decide when nothing better is said: the words for people may say more.
-_VAGUE = frozenset(
-    {
-        "address-other",
-        "mailbox-other",
-        "network-other",
-        "permanent",
-        "policy",
-        "protocol",
-        "rcpt-55x",
-        "data-550",
-        "system-other",
-        "system-busy",
-        "transaction-failed",
-        "transient",
-    }
-)
 _WHAT_WAS_SAID = (
     "diagnostic-code",
     "x-supplementary-info",
@@ -87,6 +71,8 @@ _WHAT_WAS_SAID = (
 def read_delivery_status(message: Message) -> Report | None:
     """Read a notification; one that tells of success only is of kind none, with its recipients."""
     blocks = list(_blocks(message))
+    if not blocks and (wrapped := _wrapped(message)):
+        return read_delivery_status(wrapped)
     of_recipients = [fields for fields in blocks if any(name in fields for name in _ABOUT_RECIPIENT)]
     if not of_recipients:
         return None
@@ -101,6 +87,14 @@ def read_delivery_status(message: Message) -> Report | None:
     reporting_mta = clean(_untyped(of_message.get("reporting-mta", "")), 255)
     kind = ReportKind.BOUNCE if failed else ReportKind.NONE
     return Report(kind, recipients, original, reporting_mta=reporting_mta)
+
+
+def _wrapped(message: Message) -> Message | None:
+    """The notification within a mail that calls itself one, as virus scanners pass it on; one deep."""
+    if message.get_param("report-type") != "delivery-status":
+        return None
+    inner = next((read_message(octets_of(part)) for part in leaves(message) if is_returned(part)), None)
+    return inner if inner and inner.get_param("report-type") and any(map(_status_text, leaves(inner))) else None
 
 
 def action_of(value: str, status: str = "") -> Action:
@@ -211,14 +205,16 @@ def _recipient(fields: Fields, original: Original, prose: str, is_only: bool) ->
         and not status.startswith("5")
     ):
         action = Action.DELAYED
-    said = " ".join(_untyped(fields[name]) for name in _WHAT_WAS_SAID if fields.get(name))
+    said = " ".join(
+        filter(None, [_beside(fields.get("status", "")), *(_untyped(fields.get(name, "")) for name in _WHAT_WAS_SAID)])
+    )
     judgement = judge(said, status, action)
     if action in _SUCCESS:
         return ReportedRecipient(address, status, judgement.code, reason=clean(said, MAX_REASON), action=action)
-    if judgement.bounce_class is BounceClass.UNKNOWN or not said or judgement.rule in _VAGUE:
+    if judgement.is_vague:
         told = _told_of(address, prose, is_only)
         better = judge(told, status, action)
-        if told and better.bounce_class is not BounceClass.UNKNOWN:
+        if told and (not better.is_vague or judgement.bounce_class is BounceClass.UNKNOWN):
             judgement, said = better, said or told
     reason = clean(" ".join(said.split()), MAX_REASON)
     return ReportedRecipient(
@@ -264,6 +260,12 @@ def _prose(message: Message) -> str:
         if part.get_content_maintype() == "text" and not is_returned(part) and not _status_text(part):
             return readable(part)
     return ""
+
+
+def _beside(status: str) -> str:
+    """What some write into the Status field beside the status: "5.0.0 (recipient reached disk quota)"."""
+    words = _STATUS.sub("", status, count=1).strip(" ()-;,")
+    return words if len(words) > 5 else ""
 
 
 def _untyped(value: str) -> str:
