@@ -133,10 +133,11 @@ def explain(
     max_tries: int,
     now: datetime,
     cancelled: str = "",
+    reported: str = "",
 ) -> Reason:
-    """The one reason. `cancelled`: why it was taken back."""
+    """The one reason. `cancelled`: why it was taken back; `reported`: what came back as a bounce."""
     if wait is None:
-        return Reason(Kind.FINAL, _final(status, last, cancelled))
+        return Reason(Kind.FINAL, _final(status, last, cancelled, reported))
     for told in (_flight, _suspended, _paused, _site_paused, _stopped, _later, _carried, _held):
         reason = told(wait, last, max_tries, now)
         if reason is not None:
@@ -147,8 +148,10 @@ def explain(
 # --- What ended ------------------------------------------------------------------------------------------------------
 
 
-def _final(status: str, last: LastWord | None, cancelled: str) -> str:
+def _final(status: str, last: LastWord | None, cancelled: str, reported: str) -> str:
     text = last.quoted if last else ""
+    if status == RecipientStatus.BOUNCED and reported:
+        return f"It was taken, and came back later: “{reported}”."
     if status == RecipientStatus.BOUNCED and last and last.is_suppressed:
         return f"Refused for good: {text}. The address is now on the project's suppression list."
     return {

@@ -20,9 +20,12 @@ from relay_project.mail.classify import source_of
 from relay_project.mail.reply import Stage
 from sending.backlog.why import attempts_of, read_waits, reasons_of, words_of
 from sending.explain import Kind, Reason, Wait, reply_text
+from sending.feedback import feedback_of, said
 from sending.models import (
     Attempt,
     AttemptRecipient,
+    Feedback,
+    FeedbackType,
     Recipient,
     RecipientStatus,
     SandboxMessage,
@@ -47,6 +50,7 @@ class StepKind(StrEnum):
     SMTP = "smtp"
     RESULT = "result"
     RECEIVED = "received"
+    REPORT = "report"
     NEXT = "next"
 
 
@@ -219,7 +223,8 @@ def read_journey(send: Send, now: datetime) -> Journey:
     recipients = recipients_of(send.pk)
     attempts, results = attempts_of(send)
     waits = read_waits(send, now)
-    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now)
+    feedback = feedback_of(send)
+    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now, feedback)
     queue = Queue.objects.filter(pk=send.queue_id).values_list("name", flat=True).first()
     journey = Journey(
         send,
@@ -228,7 +233,7 @@ def read_journey(send: Send, now: datetime) -> Journey:
         _recipient_stories(recipients, reasons, waits),
         _attempt_stories(attempts, results, {recipient.pk: recipient for recipient in recipients}),
     )
-    return replace(journey, steps=tuple(_steps(journey)))
+    return replace(journey, steps=tuple(_steps(journey, feedback)))
 
 
 # --- Rows to values ----------------------------------------------------------------------------------------------
@@ -322,11 +327,12 @@ def _recipient_stories(
 # --- Values to steps ---------------------------------------------------------------------------------------------
 
 
-def _steps(journey: Journey) -> list[Step]:
+def _steps(journey: Journey, feedback: Sequence[Feedback]) -> list[Step]:
     steps = [_accepted(journey), *_queued(journey), *_signed(journey), *_forgotten(journey)]
     for story in journey.attempts:
         steps += _attempt_steps(story)
     steps += [_received(message) for message in _sandbox_messages(journey.send)]
+    steps += _reports(journey, feedback)
     steps.sort(key=lambda step: step.at)  # stable: what shares a millisecond stays in the order of the journey
     return steps + _next(journey)
 
@@ -410,6 +416,22 @@ def _received(message: SandboxMessage) -> Step:
     ]
     detail = f"for {', '.join(message.recipients)}; DKIM: {', '.join(valid) or 'no signature'}"
     return Step(message.received_at.astimezone(UTC), "Received by the sandbox", detail, StepKind.RECEIVED)
+
+
+def _reports(journey: Journey, feedback: Sequence[Feedback]) -> list[Step]:
+    """What came back afterwards."""
+    addresses = {story.recipient.pk: story.recipient.address for story in journey.recipients}
+    return [
+        Step(
+            id_time(row.id),
+            f"A report came back: {addresses.get(row.recipient_id, 'a recipient')} "
+            + ("complained" if row.type == FeedbackType.COMPLAINT else "bounced"),
+            said(row) + ("" if row.is_proven else " (unsigned: nobody is suppressed by it)"),
+            StepKind.REPORT,
+            RecipientStatus.COMPLAINED if row.type == FeedbackType.COMPLAINT else RecipientStatus.BOUNCED,
+        )
+        for row in feedback
+    ]
 
 
 def _next(journey: Journey) -> list[Step]:

@@ -15,7 +15,8 @@ from relay_project.db.ids import id_time
 from sending.backlog.why import attempts_of, read_waits, reasons_of, words_of
 from sending.content import StoredMessage, readable
 from sending.explain import Reason
-from sending.models import Attempt, AttemptRecipient, Priority, Recipient, Send
+from sending.feedback import feedback_of
+from sending.models import Attempt, AttemptRecipient, Feedback, Priority, Recipient, Send
 from sending.search import recipients_by_send
 
 
@@ -31,13 +32,15 @@ def full_send_object(send: Send, now: datetime) -> dict[str, Any]:
     recipients = recipients_by_send([send])[send.pk]
     waits = read_waits(send, now)
     attempts, results = attempts_of(send)
-    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now)
+    feedback = feedback_of(send)
+    reasons = reasons_of(send, recipients, waits, words_of(attempts, results), now, feedback)
     due = min((wait.flight.began_at if wait.flight else wait.due_at for wait in waits.values()), default=None)
     return {
         **send_object(send, recipients, due),
         "priority": Priority(send.priority).name.lower(),
         "recipients": [{**recipient_object(r), "why": reason_object(reasons[r.pk])} for r in recipients],
         "attempts": attempt_objects(attempts, results),
+        "feedback": [feedback_object(row) for row in feedback],
     }
 
 
@@ -80,6 +83,22 @@ def recipient_object(recipient: Recipient) -> dict[str, Any]:
         "name": recipient.name,
         "status": str(recipient.status),
         "try_count": recipient.try_count,
+    }
+
+
+def feedback_object(row: Feedback) -> dict[str, Any]:
+    """SendFeedback; what follows the id of the mail that brought it is ours."""
+    return {
+        "id": row.id,
+        "created_at": timestamp(id_time(row.id)),
+        "type": str(row.type),
+        "recipient_id": row.recipient_id,
+        "debug_incoming_email_id": row.mail_id,
+        "attempt_id": row.attempt_id,
+        "class": row.bounce_class or None,
+        "status": row.status or None,
+        "text": row.reason,
+        "is_proven": row.is_proven,
     }
 
 

@@ -15,6 +15,7 @@ from sending.api.sends import (
     SendView,
     sends,
 )
+from sending.api.staff_inbound import IncomingMailsView, IncomingMailView, ReadAgainView
 from sending.api.staff_statistics import StaffSeriesView
 from sending.api.staff_suppressions import StaffSuppressionsView, StaffSuppressionView
 
@@ -49,6 +50,9 @@ staff_urlpatterns = [
     path("queues/<str:queue_id>", staff.QueueView.as_view()),
     path("orders", staff.OrdersView.as_view()),
     path("orders/<str:order_id>/stop", staff.StopOrderView.as_view()),
+    path("debug/incoming-mails", IncomingMailsView.as_view()),
+    path("debug/incoming-mails/<str:mail_id>", IncomingMailView.as_view()),
+    path("debug/incoming-mails/<str:mail_id>/read-again", ReadAgainView.as_view()),
     path("suppressions", StaffSuppressionsView.as_view()),
     path("suppressions/<str:suppression_id>", StaffSuppressionView.as_view()),
 ]

@@ -4,6 +4,7 @@ from typing import Any
 
 from relay_project.mail.classify import Category
 from relay_project.mail.placeholders import MAX_VARIABLE, MAX_VARIABLES, VARIABLE_NAME
+from relay_project.mail.reports.model import BounceClass
 from relay_project.web.schema import (
     Schema,
     answer,
@@ -281,7 +282,12 @@ FEEDBACK = answer(
         "created_at": moment(),
         "type": choice(("bounce", "complaint")),
         "recipient_id": identifier(),
-        "debug_incoming_email_id": nullable(identifier()),
+        "debug_incoming_email_id": nullable(identifier("Of the report, for the operator.")),
+        "attempt_id": nullable(identifier("Null where the report names the mail but no attempt of it.")),
+        "class": nullable(choice([one.value for one in BounceClass], "Of a bounce: whose trouble it is.")),
+        "status": nullable(string("Enhanced status of a bounce, kind of a complaint.")),
+        "text": string("What the report said."),
+        "is_proven": boolean("It came by a signed return path; otherwise nobody is suppressed."),
     },
 )
 SEND = answer(

@@ -19,7 +19,18 @@ from projects.models import Domain, DomainStatus, Event
 from projects.models.domain import MAY_SEND
 from relay_project.db.ids import id_soon, id_time
 from sending.explain import Ahead, Flight, Hold, LastWord, Pause, Reason, Wait, explain, reply_text
-from sending.models import TEST_LANE, Attempt, AttemptRecipient, Phase, Recipient, RecipientStatus, Send
+from sending.feedback import feedback_of, said
+from sending.models import (
+    TEST_LANE,
+    Attempt,
+    AttemptRecipient,
+    Feedback,
+    FeedbackType,
+    Phase,
+    Recipient,
+    RecipientStatus,
+    Send,
+)
 
 MOST_AHEAD = 1000  # counted; an index probe each
 
@@ -33,11 +44,19 @@ def why(send: Send, recipients: Sequence[Recipient], now: datetime, last: LastWo
 
 
 def reasons_of(
-    send: Send, recipients: Iterable[Recipient], waits: Mapping[int, Wait], last: LastWords, now: datetime
+    send: Send,
+    recipients: Iterable[Recipient],
+    waits: Mapping[int, Wait],
+    last: LastWords,
+    now: datetime,
+    feedback: Sequence[Feedback] | None = None,
 ) -> dict[int, Reason]:
-    """The same from facts that were read already."""
+    """The same from facts that were read already; of the feedback, where it was."""
     recipients = list(recipients)
     cancelled = _cancelled(send) if any(r.status == RecipientStatus.CANCELLED for r in recipients) else {}
+    if feedback is None:
+        feedback = feedback_of(send) if any(r.status == RecipientStatus.BOUNCED for r in recipients) else []
+    reported = {row.recipient_id: said(row) for row in feedback if row.type == FeedbackType.BOUNCE}
     return {
         recipient.pk: explain(
             recipient.status,
@@ -46,6 +65,7 @@ def reasons_of(
             settings.RETRY_SCHEDULE.max_tries,
             now,
             cancelled.get(recipient.pk, ""),
+            reported.get(recipient.pk, ""),
         )
         for recipient in recipients
     }

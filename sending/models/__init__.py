@@ -3,7 +3,15 @@
 from sending.models.attempt import Attempt, AttemptRecipient, AttemptStatus
 from sending.models.forgotten import ForgottenDay
 from sending.models.idempotency import IdempotencyRecord
-from sending.models.inbound import Correlation, Feedback, FeedbackType, InboundMail, InboundState, UnreadMail
+from sending.models.inbound import (
+    Correlation,
+    Feedback,
+    FeedbackType,
+    InboundKind,
+    InboundMail,
+    InboundState,
+    UnreadMail,
+)
 from sending.models.operation import Measurement, Operation, OperationKind
 from sending.models.sandbox import SandboxMessage
 from sending.models.search import SearchText
@@ -41,6 +49,7 @@ __all__ = [
     "ForgottenDay",
     "HourCount",
     "IdempotencyRecord",
+    "InboundKind",
     "InboundMail",
     "InboundState",
     "Measurement",

@@ -127,7 +127,7 @@ def test_every_query_on_what_happened_has_a_range_of_ids(rows: Seeded, now: date
         for table in PARTITIONED:
             if f'FROM "{table}"' in query["sql"] or f"FROM {table}\n" in query["sql"]:
                 assert "id >=" in query["sql"].replace('"', ""), query["sql"]
-    assert len(queries) <= 14
+    assert len(queries) <= 15
 
 
 def test_a_journey_costs_the_same_whatever_was_sent_besides(rows: Seeded, now: datetime) -> None:

@@ -11,7 +11,7 @@ from projects.setup import ensure_instance
 from queues.choose import queue_for
 from queues.models import Queue
 from relay_project.db.lookup import forget_remembered
-from sending.models import Operation, Suppression
+from sending.models import InboundMail, Operation, Suppression
 from tests.sending.scene import Scene
 from tests.staff_api.conftest import Call
 
@@ -29,6 +29,9 @@ SHAPES: dict[str, set[str]] = {
     "infrastructure-bounces": {
         "id", "created_at", "is_read", "smtp_code", "smtp_enhanced_code", "smtp_message", "send_recipient_id",
     },
+    "debug/incoming-mails": {
+        "id", "created_at", "type", "status", "raw_email", "mail_from", "rcpt_to", "parsed_data", "error_message",
+    },
 }  # fmt: skip
 
 
@@ -43,8 +46,25 @@ def incident(source_ip: SourceIp) -> Incident:
     )  # fmt: skip
 
 
+@pytest.fixture
+def came_in(db: None) -> InboundMail:
+    return InboundMail.objects.create(
+        peer="192.0.2.9", recipients=["fbl@relay.test"], octets=b"Subject: \xff<b>\r\n", size_bytes=15, state="forged"
+    )
+
+
+def test_a_mail_that_came_in_is_read_with_a_note_and_again(call: Call, came_in: InboundMail) -> None:
+    path = f"debug/incoming-mails/{came_in.pk}"
+    assert call("GET", "debug/incoming-mails?state=applied").json() == []
+    assert call("GET", path).json()["raw_email"] == "Subject: \ufffd<b>\n"
+    assert AuditEntry.objects.filter(action="inbound_mail.source_shown").count() == 1
+    assert call("POST", f"{path}/read-again").json()["status"] == "pending"
+    assert call("POST", f"{path}/read-again").status_code == 400
+    assert AuditEntry.objects.filter(action="inbound_mail.read_again").count() == 1
+
+
 @pytest.mark.parametrize("path", SHAPES)
-def test_lists_have_the_fields_of_the_contract(call: Call, incident: Incident, path: str) -> None:
+def test_lists_have_the_fields_of_the_contract(call: Call, incident: Incident, came_in: InboundMail, path: str) -> None:
     rows = call("GET", path).json()
     assert rows
     assert SHAPES[path] <= rows[0].keys()

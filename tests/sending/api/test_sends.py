@@ -309,10 +309,12 @@ def test_a_page_costs_the_same_however_long_it_is(api, django_assert_num_queries
     with django_assert_num_queries(7):  # …, what there is of that status, whether it fits
         assert len(ids(api.get("/sends?status=queued&to_search=b@&subject_search=hell&from_search=shop"))) == 3
     send_id = api.send()
-    with django_assert_num_queries(9):  # …, its domain, what is before it, its source IPs, no attempts
+    with django_assert_num_queries(10):  # …, what came back, its domain, what is before it, its source IPs, no attempts
         api.get(f"/sends/{send_id}")
     Waiting.objects.all().delete()
-    with django_assert_num_queries(6):  # the key, the rate, the send, its recipients, nothing waits, no attempts
+    with django_assert_num_queries(
+        7
+    ):  # the key, the rate, the send, its recipients, nothing waits, no attempts or feedback
         api.get(f"/sends/{send_id}")
 
 
