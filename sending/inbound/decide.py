@@ -1,7 +1,7 @@
 """What a report means for each recipient that it speaks of: pure, a table of kinds and classes.
 
 failed            bounced, if the match finds the recipient
-  hard              and suppressed, with proof
+  hard              and suppressed, with proof; counted, where no row of the table takes an address away for it
   soft              and counted as a soft bounce, with proof
   infrastructure    and an incident, with proof
 delayed, relayed, delivered, expanded     noted
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay_project.mail.classify import RULES, Category, Cause, Verdict
-from relay_project.mail.reports.facts import Feedback
 from relay_project.mail.reports.model import Action, BounceClass, Report, ReportedRecipient, ReportKind
 from relay_project.mail.text import clean
 from sending.inbound.correlate import Match, Target
@@ -58,13 +57,14 @@ class Blow:
 
     @property
     def is_hard(self) -> bool:
-        """The mailbox is not there."""
-        return self.type is FeedbackType.BOUNCE and self.reported.bounce_class is BounceClass.HARD
+        """The mailbox is not there, as sure as a reply in the conversation would have said it."""
+        return self.type is FeedbackType.BOUNCE and self.reported.suppress
 
     @property
     def is_soft(self) -> bool:
         """The mailbox could not be reached, this time."""
-        return self.type is FeedbackType.BOUNCE and self.reported.bounce_class is BounceClass.SOFT
+        about_it = self.reported.bounce_class in (BounceClass.SOFT, BounceClass.HARD)
+        return self.type is FeedbackType.BOUNCE and about_it and not self.reported.suppress
 
     @property
     def category(self) -> str:
@@ -109,7 +109,7 @@ def decide(mail_id: int, report: Report, match: Match) -> Decision:
     findings = []
     for reported in map(_storable, _named(report, kind)[:MAX_FINDINGS]):
         target = match.of(reported.address)
-        strikes = kind is not None and reported.action is Action.FAILED
+        strikes = kind is FeedbackType.COMPLAINT or (kind is not None and reported.action is Action.FAILED)
         if strikes and target is not None and kind is not None:
             blows.setdefault(target.recipient_id, _blow(kind, mail_id, target, match, reported, report))
         findings.append(_finding(reported, target, strikes, kind))
@@ -120,14 +120,10 @@ def _type_of(report: Report) -> FeedbackType | None:
     """What it would do to a recipient."""
     if report.kind is ReportKind.BOUNCE:
         return FeedbackType.BOUNCE
-    feedback = _feedback_of(report)
+    feedback = report.feedback
     if report.kind is ReportKind.COMPLAINT and (feedback is None or feedback.type.is_complaint):
         return FeedbackType.COMPLAINT
     return None
-
-
-def _feedback_of(report: Report) -> Feedback | None:
-    return report.feedback if isinstance(report.feedback, Feedback) else None
 
 
 def _named(report: Report, kind: FeedbackType | None) -> Sequence[ReportedRecipient]:
@@ -155,7 +151,7 @@ def _storable(reported: ReportedRecipient) -> ReportedRecipient:
 def _blow(
     kind: FeedbackType, mail_id: int, target: Target, match: Match, reported: ReportedRecipient, report: Report
 ) -> Blow:
-    feedback = _feedback_of(report)
+    feedback = report.feedback
     feedback_type = feedback.type.value if feedback is not None else ""
     if kind is FeedbackType.COMPLAINT:
         agent = feedback.user_agent if feedback is not None else ""

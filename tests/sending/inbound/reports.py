@@ -59,7 +59,9 @@ def failed(
     address: str, bounce_class: BounceClass = BounceClass.HARD, action: Action = Action.FAILED
 ) -> ReportedRecipient:
     status, code, reason, rule = CLASSES[bounce_class]
-    return ReportedRecipient(address, status, code, bounce_class, reason, action, rule)
+    return ReportedRecipient(
+        address, status, code, bounce_class, reason, action, rule, suppress=bounce_class is BounceClass.HARD
+    )
 
 
 def bounce(*recipients: ReportedRecipient | str, original: Original | None = None) -> Report:
@@ -68,7 +70,7 @@ def bounce(*recipients: ReportedRecipient | str, original: Original | None = Non
 
 
 def complaint(*addresses: str, kind: FeedbackType = FeedbackType.ABUSE, original: Original | None = None) -> Report:
-    told = tuple(ReportedRecipient(address) for address in addresses)
+    told = tuple(ReportedRecipient(address, reason="abuse", action=Action.DELIVERED) for address in addresses)
     return Report(
         ReportKind.COMPLAINT, told, original or Original(), feedback=Feedback(kind, "Yahoo!-Mail-Feedback/2.0")
     )

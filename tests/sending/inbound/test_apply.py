@@ -1,5 +1,6 @@
 """What a report does, and what a forged one does not."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -171,6 +172,13 @@ def test_below_the_limit_a_soft_bounce_is_counted_only(scene: Scene) -> None:
     read(bounce(failed(ANN, BounceClass.SOFT)), token(job))
     assert len(SoftBounce.objects.get().days) == 1
     assert suppressed() == []
+
+
+def test_what_would_not_suppress_in_a_conversation_is_counted(scene: Scene) -> None:
+    """Refused for ever, and nobody said why."""
+    _, job = delivered(scene, ANN)
+    read(bounce(replace(failed(ANN), suppress=False)), token(job))
+    assert (suppressed(), SoftBounce.objects.count()) == ([], 1)
 
 
 @pytest.mark.parametrize("bounce_class", [BounceClass.CONTENT, BounceClass.UNKNOWN, BounceClass.INFRASTRUCTURE])
