@@ -1,4 +1,4 @@
-"""How long the event log is kept. Suppressions, keys and domains have no such end."""
+"""How long the event log and reports about domains are kept. Suppressions, keys and domains have no such end."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.partitions import Day
-from relay_project.retention import Family, in_steps, keep, sweep
+from relay_project.retention import Family, delete_in_steps, in_steps, keep, sweep
 
 
 def _events_needed(cursor: CursorWrapper, day: Day, now: datetime) -> str:
@@ -44,3 +44,15 @@ def delete_positions(now: datetime) -> int:
             return int(cursor.rowcount)
 
     return 0 if oldest is None else in_steps(step)
+
+
+_REPORTS = """
+DELETE FROM projects_domainreport WHERE id = ANY(ARRAY(
+  SELECT id FROM projects_domainreport WHERE received_at < %(before)s ORDER BY received_at LIMIT %(rows)s))
+"""
+
+
+@sweep("reports about domains", lambda: settings.RETENTION_DOMAIN_REPORTS_DAYS)
+def delete_reports(now: datetime) -> int:
+    """DMARC and TLS reports."""
+    return delete_in_steps(_REPORTS, {"before": now - timedelta(days=settings.RETENTION_DOMAIN_REPORTS_DAYS)})

@@ -168,6 +168,10 @@ RETENTION_STATISTICS_HOURS_DAYS = read_positive(
     env, "RETENTION_STATISTICS_HOURS_DAYS", default=35, minimum=31, maximum=3650
 )
 RETENTION_STATISTICS_DAYS = read_positive(env, "RETENTION_STATISTICS_DAYS", default=730, minimum=31, maximum=36_500)
+# Reports about domains by mail, of which the console shows 30 days.
+RETENTION_DOMAIN_REPORTS_DAYS = read_positive(
+    env, "RETENTION_DOMAIN_REPORTS_DAYS", default=90, minimum=30, maximum=3650
+)
 RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, minimum=0, maximum=36_500)  # 0: for ever
 
 # --- Processes -----------------------------------------------------------------------------------------------------

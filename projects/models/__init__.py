@@ -6,6 +6,7 @@ from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
 from projects.models.invitation import Invitation
 from projects.models.project import Membership, Project, SendType, Suspension
+from projects.models.report import DomainReport, DomainReportKind
 
 __all__ = [
     "ApiKey",
@@ -13,6 +14,8 @@ __all__ = [
     "DkimKey",
     "DkimKeyState",
     "Domain",
+    "DomainReport",
+    "DomainReportKind",
     "DomainStatus",
     "Event",
     "EventOutbox",

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-MAX_COUNT = 10**12  # of messages or sessions in one row: more is nonsense, and sums of it would not fit a column
+MAX_COUNT = 10**9  # of messages or sessions in one row: more is nonsense, and sums of it must fit a column
 EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
