@@ -26,6 +26,7 @@ from relay_project.mail.reports.model import ReportKind
 from relay_project.mail.text import clean
 from sending import soft_bounces
 from sending.deliver.consequences import MAX_QUOTE
+from sending.inbound.advice import keep
 from sending.inbound.correlate import Match, Read, correlate
 from sending.inbound.decide import Blow, Decision, decide
 from sending.labels import NONE, labels_of
@@ -103,7 +104,11 @@ def apply(reads: Sequence[Read], now: datetime) -> list[Outcome]:
         mine = [(read, match) for read, match in pairs if read.mail.mail_id in taken]
         decisions = [decide(read.mail.mail_id, read.report, match) for read, match in mine]
         struck, events = _strike(cursor, [blow for decision in decisions for blow in decision.blows], now)
-        outcomes = [_outcome(*pair, decision, struck) for pair, decision in zip(mine, decisions, strict=True)]
+        kept = keep(cursor, [read.report for read, _ in mine], now)
+        outcomes = [
+            _outcome(*pair, decision, struck, advises)
+            for pair, decision, advises in zip(mine, decisions, kept, strict=True)
+        ]
         emit_many(cursor, events)
         mark(cursor, outcomes, now)
     return outcomes
@@ -285,13 +290,15 @@ def _event(one: _Struck, labels: Any) -> NewEvent:
 # --- What is written down about the mails --------------------------------------------------------------------------
 
 
-def _outcome(read: Read, match: Match, decision: Decision, struck: dict[tuple[int, str], _Struck]) -> Outcome:
+def _outcome(
+    read: Read, match: Match, decision: Decision, struck: dict[tuple[int, str], _Struck], advises: bool
+) -> Outcome:
     told = {blow.target.recipient_id: _told(struck.get(blow.key), blow) for blow in decision.blows}
     findings = tuple(
         {**found, "outcome": found["outcome"] or told.get(found.get("recipient_id", 0), "said before")}
         for found in decision.findings
     )
-    state = _state(read, match, replace(decision, findings=findings), struck)
+    state = InboundState.HANDED_ON if advises else _state(read, match, replace(decision, findings=findings), struck)
     return Outcome(
         read.mail.mail_id, read.report.kind, state, match, replace(decision, findings=findings), read.report.trouble
     )

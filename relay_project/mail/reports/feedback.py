@@ -13,11 +13,11 @@ from typing import NamedTuple
 from relay_project.mail.reports.facts import Feedback, FeedbackType
 from relay_project.mail.reports.message import decoded, header, headers_in, leaves
 from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
+from relay_project.mail.reports.original import tokens_of
 from relay_project.mail.reports.values import count_of
 from relay_project.mail.text import clean
 
 MAX_RECIPIENTS = 50  # of one report
-MAX_TOKENS = 10
 MAX_ADDRESS = 254  # octets, RFC 5321 §4.5.3.1.3
 MAX_NAME = 255  # characters of other fields
 MAX_INCIDENTS = 1_000_000
@@ -25,7 +25,6 @@ MAX_INCIDENTS = 1_000_000
 Fields = list[tuple[str, str]]
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:@\[\]]{1,64}@[^\s<>\"'(),;:@\[\]]{1,253}")
-_TOKEN = re.compile(r"\bb\.[a-z2-7]{48}@[a-z0-9.-]{1,253}", re.IGNORECASE)  # relay_project.mail.verp
 _HIDDEN = re.compile(r"\A[<\[*]*(?:redacted|undisclosed|hashed|hidden|removed|x{3,}|\*+)\b", re.IGNORECASE)
 
 _TYPES = {kind.value: kind for kind in FeedbackType} | {
@@ -77,9 +76,9 @@ def read_feedback(message: Message) -> Report | None:
     said = next((part for part in parts if _is_feedback(part)), None)
     if said is not None:
         originals = [part for part in parts if part is not said and _is_original(part)]
-        return _report(said.fields, originals[-1].fields if originals else [], parts, message)
+        return _report(said.fields, originals[-1].fields if originals else [], message)
     original = _complained_of(message, parts)
-    return None if original is None else _report([], original, parts, message)
+    return None if original is None else _report([], original, message)
 
 
 def _is_feedback(part: _Part) -> bool:
@@ -125,7 +124,7 @@ def _quoted_by_spamcop(parts: list[_Part]) -> Fields | None:
     return None
 
 
-def _report(said: Fields, original: Fields, parts: list[_Part], message: Message) -> Report:
+def _report(said: Fields, original: Fields, message: Message) -> Report:
     feedback = _feedback(said, original, header(message, "Subject"))
     addresses = _complainants(said, original)
     return Report(
@@ -135,7 +134,7 @@ def _report(said: Fields, original: Fields, parts: list[_Part], message: Message
             ReportedRecipient(address, reason=str(feedback.type), action=Action.DELIVERED)
             for address in addresses
         ),
-        original=_original(said, original, parts),
+        original=_original(said, original, message),
         feedback=feedback,
         reporting_mta=_first(said, "reporting-mta").rpartition(";")[2].strip()[:MAX_NAME],
     )
@@ -172,8 +171,7 @@ def _complainants(said: Fields, original: Fields) -> list[str]:
     return _addresses(_all(original, _DELIVERED))[:1]
 
 
-def _original(said: Fields, original: Fields, parts: list[_Part]) -> Original:
-    tokens = dict.fromkeys(match.lower() for part in parts for match in _TOKEN.findall(part.text))
+def _original(said: Fields, original: Fields, message: Message) -> Original:
     path = _first(said, "original-mail-from") or _first(original, "return-path")
     return Original(
         message_id=_first(original, "message-id").strip("<> ")[:MAX_NAME],
@@ -182,7 +180,7 @@ def _original(said: Fields, original: Fields, parts: list[_Part]) -> Original:
         recipients=tuple(_addresses(_all(original, ["to", "cc"]))),
         subject=_first(original, "subject")[:MAX_NAME],
         date=_first(original, "date")[:100],
-        tokens=tuple(tokens)[:MAX_TOKENS],
+        tokens=tokens_of(message),
     )
 
 
