@@ -12,10 +12,11 @@ from typing import Any
 from django.conf import settings
 from dns.rdatatype import MX, TXT, RdataType
 
-from projects import return_path
+from projects import report_records, return_path
 from projects.dkim_keys import dkim_host, dkim_txt_value, keys_of, public_value
+from projects.domain_reports import DMARC_ADDRESS
 from projects.models import DkimKey, DkimKeyState, Domain, DomainStatus, ReturnPathStatus
-from relay_project.mail import bimi, dmarc, spf
+from relay_project.mail import bimi, dmarc, spf, tls_rpt
 from relay_project.mail.dkim import public_key_of_txt
 from relay_project.mail.text import clean
 from relay_project.net.resolver import Answer, LookupFailed, NameNotFound, look_up_all, txt_texts
@@ -35,6 +36,8 @@ class Purpose(StrEnum):
     SPF = "spf"
     DMARC = "dmarc"
     BIMI = "bimi"
+    TLS_REPORTS = "tls_reports"
+    FOREIGN_REPORTS = "foreign_reports"  # of the instance domain: that it takes reports about others
 
 
 class RecordState(StrEnum):
@@ -69,9 +72,9 @@ def wanted(domain: Domain) -> list[DnsRecord]:
     records = [_dkim(domain, key) for key in keys]
     if domain.return_path:
         records.append(_return_path(domain, domain.return_path))
-    advised = _advised(domain)
     # the instance domain's own SPF names addresses, not itself
-    return [*records, *(record for record in advised if record.purpose is not Purpose.SPF or not _is_instance(domain))]
+    left_out = Purpose.SPF if _is_instance(domain) else Purpose.FOREIGN_REPORTS
+    return [*records, *(record for record in _advised(domain) if record.purpose is not left_out)]
 
 
 def _is_instance(domain: Domain) -> bool:
@@ -81,11 +84,15 @@ def _is_instance(domain: Domain) -> bool:
 def _advised(domain: Domain) -> list[DnsRecord]:
     include = f"v=spf1 include:{return_path.return_path_target()} ~all"
     return [
-        _record(domain, Purpose.DMARC, dmarc.LABEL, "v=DMARC1; p=none", "Gmail, Yahoo and Microsoft expect a DMARC policy."),
+        _record(domain, Purpose.DMARC, dmarc.LABEL, report_records.dmarc_value(), report_records.DMARC_WHY),
+        _record(
+            domain, Purpose.FOREIGN_REPORTS, "*._report._dmarc", report_records.AUTHORISED, report_records.AUTHORISED_WHY
+        ),
         _record(
             domain, Purpose.SPF, "", include,
             "Receivers check SPF for the return path, not for this name; but many tools look for it here.",
         ),
+        _record(domain, Purpose.TLS_REPORTS, tls_rpt.LABEL, report_records.tls_value(), report_records.TLS_WHY),
         _record(
             domain, Purpose.BIMI, bimi.LABEL, f"v=BIMI1; l=https://{domain.domain}/logo.svg; a=",
             "Shows your logo (SVG Tiny PS) in some mailboxes. Most want a certificate for it in a=, too.",
@@ -97,7 +104,11 @@ def look(domain: Domain) -> list[DnsRecord]:
     """The same, as DNS says now; a failing resolver makes a record unknown and raises nothing."""
     records = wanted(domain)
     questions = [(record.host, TXT) for record in records if record.purpose is not Purpose.RETURN_PATH]
-    questions += [(f"{dmarc.LABEL}.{name}", TXT) for name in dmarc.names_above(domain.domain)]
+    above = dmarc.names_above(domain.domain)
+    questions += [(f"{dmarc.LABEL}.{name}", TXT) for name in above]
+    questions += [
+        (report_records.authorising_host(name), TXT) for name in above if report_records.needs_authorising(name)
+    ]
     if domain.return_path:
         questions += return_path.questions(domain.return_path)
     questions = list(dict.fromkeys(questions))
@@ -179,6 +190,11 @@ def _judged(domain: Domain, record: DnsRecord, asked: Asked) -> DnsRecord:
             judged = _judge_spf(record, texts)
         case Purpose.DMARC:
             judged = _judge_dmarc(domain, record, texts, asked)
+        case Purpose.TLS_REPORTS:
+            judged = _judge_tls_reports(record, texts)
+        case Purpose.FOREIGN_REPORTS:
+            state = RecordState.OK if report_records.is_authorising(texts) else RecordState.MISSING
+            judged = replace(record, state=state, found=tuple(texts))
         case _:
             judged = _judge_bimi(domain, record, texts, asked)
     return replace(judged, found=tuple(clean(text, MAX_SHOWN) for text in judged.found[:MAX_FOUND]))
@@ -256,8 +272,32 @@ def _judge_dmarc(domain: Domain, record: DnsRecord, texts: list[str], asked: Ask
         return replace(record, state=state, found=published, advice=several if len(published) > 1 else "")
     advice = "" if policy.domain == domain.domain else f"The policy of {policy.domain} holds."
     if policy.policy.action is dmarc.Action.NONE:
-        advice = f"{advice} It asks for nothing yet: go on to p=quarantine once all your mail passes.".strip()
-    return replace(record, state=RecordState.OK, found=published, advice=advice)
+        advice = f"{advice} It asks for nothing yet: go on to p=quarantine once all your mail passes."
+    if not report_records.names_us(policy.policy.reports_to, DMARC_ADDRESS):
+        advice = f"{advice} With our address in rua= reports are shown here."
+        if len(published) == 1:
+            record = replace(
+                record, value=clean(report_records.with_our_address(published[0], DMARC_ADDRESS), MAX_SHOWN)
+            )
+    elif _is_unauthorised(policy.domain, asked):
+        host = report_records.authorising_host(policy.domain)
+        advice = f"{advice} Reports come only when this installation publishes a record at {host}: tell its staff."
+    return replace(record, state=RecordState.OK, found=published, advice=advice.strip())
+
+
+def _is_unauthorised(domain: str, asked: Asked) -> bool:
+    texts = _texts(asked, report_records.authorising_host(domain))
+    return report_records.needs_authorising(domain) and texts is not None and not report_records.is_authorising(texts)
+
+
+def _judge_tls_reports(record: DnsRecord, texts: list[str]) -> DnsRecord:
+    published = tuple(text for text in texts if text.strip().lower().startswith("v=tlsrpt"))
+    try:
+        state, advice, value = report_records.judge_tls(texts)
+    except tls_rpt.InvalidRecord as error:
+        return replace(record, state=RecordState.WRONG, found=published, advice=_sentence(error))
+    value = clean(value, MAX_SHOWN) or record.value
+    return replace(record, state=RecordState(state), found=published, advice=advice, value=value)
 
 
 def _judge_bimi(domain: Domain, record: DnsRecord, texts: list[str], asked: Asked) -> DnsRecord:

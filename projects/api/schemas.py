@@ -248,7 +248,7 @@ EXAMPLE_DOMAIN_DNS = {
             "type": "TXT",
             "host": "_dmarc.example.com",
             "name": "_dmarc",
-            "value": "v=DMARC1; p=none",
+            "value": "v=DMARC1; p=none; rua=mailto:dmarc@mail.example.org",
             "is_required": False,
             "state": "missing",
             "found": [],

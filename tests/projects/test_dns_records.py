@@ -14,6 +14,7 @@ from tests.projects.conftest import NOW, PEM
 
 pytestmark = pytest.mark.django_db
 SPF, DMARC, BIMI = "shop.example.test", "_dmarc.shop.example.test", "default._bimi.shop.example.test"
+TLS = "_smtp._tls.shop.example.test"
 HOST = "bounces.shop.example.test"
 OTHER_PEM = generate_rsa_key()
 
@@ -43,6 +44,7 @@ def test_everything_that_is_wanted_is_named_with_its_value(api, domain, publishe
         ("return_path", "CNAME", HOST, "bounces", True),
         ("dmarc", "TXT", DMARC, "_dmarc", False),
         ("spf", "TXT", SPF, "@", False),
+        ("tls_reports", "TXT", TLS, "_smtp._tls", False),
         ("bimi", "TXT", BIMI, "default._bimi", False),
     ]
     values = {r["host"]: r["value"] for r in answer["records"]}
@@ -56,7 +58,7 @@ def test_looking_moves_nothing(api, domain, published):
     before = Domain.objects.values().get()
     host = dkim_host(current_key(domain))
     published[host] = [dkim_txt_value(current_key(domain))]
-    assert [r["state"] for r in api.get(f"/domains/{domain.pk}/dns")[1]["records"]] == ["ok", *["missing"] * 3]
+    assert [r["state"] for r in api.get(f"/domains/{domain.pk}/dns")[1]["records"]] == ["ok", *["missing"] * 4]
     assert Domain.objects.values().get() == before
     assert not Event.objects.filter(kind="domain.status.changed").exists()
 
@@ -150,7 +152,59 @@ def test_bimi_records(domain, published, text, policy, state, advice):
 
 
 def test_the_instance_domain_is_not_told_to_include_itself(published):
-    assert [str(record.purpose) for record in look(ensure_instance().domain)] == ["dkim", "dmarc", "bimi"]
+    assert [str(record.purpose) for record in look(ensure_instance().domain)] == [
+        "dkim", "dmarc", "foreign_reports", "tls_reports", "bimi",
+    ]  # fmt: skip
+
+
+RUA, TLS_RUA = "mailto:dmarc@relay.test", "mailto:tls-reports@relay.test"
+AUTHORISING = "shop.example.test._report._dmarc.relay.test"
+PUBLISHED = f"this installation publishes a record at {AUTHORISING}: tell its staff."
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "advice"),
+    [
+        ("v=DMARC1; p=reject", f"v=DMARC1; p=reject; rua={RUA}", "With our address in rua= reports are shown here."),
+        ("v=DMARC1; p=reject; rua=mailto:x@y.test; sp=none", f"v=DMARC1; p=reject; rua=mailto:x@y.test,{RUA}; sp=none", ""),
+        (f"v=DMARC1; p=reject; rua={RUA.upper()}!10m", f"v=DMARC1; p=none; rua={RUA}", f"Reports come only when {PUBLISHED}"),
+    ],
+)  # fmt: skip
+def test_a_policy_is_told_to_report_here(domain, published, text, value, advice):
+    published[DMARC] = [text]
+    record = one(domain, "dmarc")
+    assert (str(record.state), record.value) == ("ok", value)
+    assert record.advice.startswith(advice)
+
+
+def test_reports_about_others_need_the_instances_word(domain, published):
+    published[DMARC] = [f"v=DMARC1; p=reject; rua={RUA}"]
+    published[AUTHORISING] = ["v=DMARC1;"]
+    assert verdict(domain, "dmarc") == ("ok", "")
+
+
+def test_the_instance_is_told_to_take_reports_about_others(published):
+    domain = ensure_instance().domain
+    assert verdict(domain, "foreign_reports") == ("missing", "")
+    published["*._report._dmarc.relay.test"] = ["v=DMARC1"]
+    assert verdict(domain, "foreign_reports") == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "state", "advice", "value"),
+    [
+        ([], "missing", "", f"v=TLSRPTv1; rua={TLS_RUA}"),
+        ([f"v=TLSRPTv1;rua={TLS_RUA}"], "ok", "", f"v=TLSRPTv1; rua={TLS_RUA}"),
+        (["v=TLSRPTv1; rua=https://x.test/"], "ok", "Reports go elsewhere.", f"v=TLSRPTv1; rua=https://x.test/,{TLS_RUA}"),
+        (["v=TLSRPTv1"], "wrong", "The record names no address in rua=.", f"v=TLSRPTv1; rua={TLS_RUA}"),
+        (["v=TLSRPTv1; rua=mailto:a@x.test", "v=TLSRPTv1"], "wrong", "Several records", f"v=TLSRPTv1; rua={TLS_RUA}"),
+    ],
+)  # fmt: skip
+def test_tls_reporting_records(domain, published, texts, state, advice, value):
+    published[TLS] = texts
+    record = one(domain, "tls_reports")
+    assert (str(record.state), record.value) == (state, value)
+    assert record.advice.startswith(advice)
 
 
 def test_return_paths(domain, published):
