@@ -15,6 +15,7 @@ from relay_project.mail.text import clean
 from relay_project.web.staff import Facts, Happened, Link, column, confirmed, link_to
 from sending.inbound.again import is_read, read_again
 from sending.models import Attempt, InboundMail, Recipient, Send, UnreadMail
+from sending.parser_page import parser_page
 
 MAX_SHOWN = 256 * 1024  # characters of a source that a page shows
 STATE_LABELS = {
@@ -106,10 +107,10 @@ class InboundMailAdmin(Happened):
         return "The reader takes it within a second." if done else "It waits for the reader already."
 
     def get_urls(self) -> list[URLPattern]:
-        """The source has a page of its own."""
+        """The source has a page of its own, and so has the parser."""
         view = self.admin_site.admin_view(self.source_page)
         page = path("<int:mail_id>/source/", view, name="sending_inboundmail_source")
-        return [page, *super().get_urls()]
+        return [page, parser_page(self.admin_site), *super().get_urls()]
 
     def source_page(self, request: HttpRequest, mail_id: int) -> HttpResponse:
         """The mail as text. It may quote a customer's mail, so that somebody looked is written down."""
