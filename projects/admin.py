@@ -17,10 +17,17 @@ from projects.api_keys import KeyChange, update_key
 from projects.domain_check import check_now
 from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
 from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project, Suspension
+from projects.report_admin import DomainReportAdmin
 from projects.staff_key_admin import StaffKeyAdmin
 from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed
 
-__all__ = ["FormerSecretAdmin", "InvitationAdmin", "MembershipAdmin", "StaffKeyAdmin"]  # registered there
+__all__ = [
+    "DomainReportAdmin",
+    "FormerSecretAdmin",
+    "InvitationAdmin",
+    "MembershipAdmin",
+    "StaffKeyAdmin",
+]  # registered there
 
 PROJECT = Link("project", Project)
 STATUS_LABELS = {"active": "success", "pending": "info", "warning": "warning", "suspended": "danger"}

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from projects.api.activity import AuditLogView
+from projects.api.domain_reports import DomainReportsView
 from projects.api.domains import DomainByView, DomainsView, VerifyDomainView
 from projects.api.invitations import AcceptInvitationView, InvitationsView, InvitationView, SendAgainView
 from projects.api.keys import ApiKeysView, ApiKeyView, RotateKeyView
@@ -54,6 +55,7 @@ urlpatterns = [
     path("domains/<str:domain>", DomainView.as_view()),
     path("domains/<str:domain>/dns", DnsView.as_view()),
     path("domains/<str:domain>/check", CheckDomainView.as_view()),
+    path("domains/<str:domain>/reports", DomainReportsView.as_view()),
     path("domains/<str:domain>/dkim-keys", DkimKeysView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>", DkimKeyView.as_view()),
     path("domains/<str:domain>/dkim-keys/<str:key_id>/verify", VerifyDkimKeyView.as_view()),

@@ -15,8 +15,10 @@ from projects.console.page import Place, project_page, render_place
 from projects.dkim_keys import MAX_PEM, keys_of
 from projects.dns_records import look, wanted
 from projects.domain_check import check_now
+from projects.domain_digest import DAYS, digest
 from projects.domains import create_domain, delete_domain, domains_of
 from projects.models import DkimKeyState, Domain, DomainStatus
+from projects.report_advice import advice_of
 from projects.return_path import return_path_target
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
@@ -84,7 +86,11 @@ def domain_page(
 ) -> HttpResponse:
     """The page, or its fragment for htmx."""
     keys = keys_of(domain)
+    reports = digest(domain, datetime.now(UTC))
     context = {
+        "reports": reports,
+        "reported": advice_of(reports),
+        "report_days": DAYS,
         "domain": domain,
         "records": look(domain) if looks else wanted(domain),
         "looked": looks,

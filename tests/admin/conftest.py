@@ -25,6 +25,7 @@ from projects.models import (
     ApiKey,
     DkimKey,
     Domain,
+    DomainReport,
     Event,
     EventOutbox,
     FeedPosition,
@@ -139,6 +140,10 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             token_hash=SECRET,
             scopes=["sends.read"],
             expires_at=now + timedelta(days=1),
+        ),
+        DomainReport.objects.create(
+            kind="dmarc", domain="shop.example", organisation="<b>receiver</b>", report_id="1", begins_at=now, ends_at=now,
+            total=10, passed=9, details=[{"address": "198.51.100.3", "is_ours": False, "messages": 1, "signers": ["<i>x</i>"]}],
         ),
         DkimKey.objects.create(domain=domain, selector="s1", private_key=SECRET, public_key="PEM"),
         Event.objects.create(

@@ -17,7 +17,7 @@ from projects.api_keys import create_key
 from projects.domains import create_domain
 from projects.events import EventKind
 from projects.members import create_project
-from projects.models import Domain, DomainStatus, Event, FeedPosition, Invitation, Membership, Project
+from projects.models import Domain, DomainReport, DomainStatus, Event, FeedPosition, Invitation, Membership, Project
 from projects.roles import Role, scopes_of
 from projects.scopes import SCOPES, Scope
 from projects.setup import ensure_instance
@@ -112,6 +112,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
         project=shop, user=bob, scopes=[Scope.PROJECT_READ, Scope.SENDS_READ, Scope.DOMAINS_READ, Scope.ANALYTICS_READ]
     )
     domain, pending = _domains(shop, now)
+    _reports(now)
     create_key(shop, "Shop, production", [Scope.SENDS_SEND, Scope.SENDS_READ], ["192.0.2.16", "2001:db8:7::/48"])
     create_key(shop, "Monitoring", [Scope.SENDS_READ, Scope.ANALYTICS_READ])
     key, _ = create_key(shop, "Old importer", list(SCOPES), ["198.51.100.0/24"])
@@ -220,6 +221,60 @@ def _private_key() -> str:
 def _source_ip(queue: Queue) -> SourceIp:
     server = Server.objects.create(hostname="relay-1")
     return SourceIp.objects.create(server=server, queue=queue, address="203.0.113.25")
+
+
+def _reports(now: datetime) -> None:
+    """What receivers say of shop.example."""
+    policy = {"domain": "shop.example", "p": "none", "sp": "", "pct": 100, "adkim": "r", "aspf": "r", "testing": False}
+    at = now - timedelta(days=2)
+    for number, (organisation, total, failed) in enumerate(
+        (("google.com", 1840, 12), ("Yahoo", 310, 3), ("Enterprise Outlook", 95, 0))
+    ):
+        sources = [
+            {
+                "address": "192.0.2.7",
+                "is_ours": True,
+                "messages": total - failed,
+                "aligned": total - failed,
+                "dkim": total - failed,
+                "spf": 0,
+                "signers": ["shop.example"],
+                "reasons": [],
+            },
+            {
+                "address": f"2001:db8:77::{number + 1}",
+                "is_ours": False,
+                "messages": failed,
+                "aligned": 0,
+                "dkim": 0,
+                "spf": 0,
+                "signers": ["lists.example"],
+                "reasons": ["mailing_list"],
+            },
+        ]
+        good = total - failed
+        DomainReport.objects.create(
+            kind="dmarc",
+            domain="shop.example",
+            organisation=organisation,
+            report_id=str(number),
+            begins_at=at,
+            ends_at=at,
+            total=total,
+            passed=good,
+            dkim_passed=good,
+            rejected=failed // 3,
+            ours=good,
+            ours_passed=good,
+            ours_dkim=good,
+            policy=policy,
+            details=sources,
+        )
+    DomainReport.objects.create(
+        kind="tls", domain="shop.example", organisation="Google Inc.", report_id="t", begins_at=at, ends_at=at, total=212,
+        passed=205, policy={"types": ["sts"]},
+        details=[{"type": "certificate-host-mismatch", "mx": "mx2.shop.example", "sessions": 7, "reason": "no name matches"}],
+    )  # fmt: skip
 
 
 def _domains(shop: Project, now: datetime) -> tuple[Domain, Domain]:

@@ -8,6 +8,7 @@ from django.apps import apps
 from django.urls import reverse
 
 from ips.models import Incident, SendCount, Sender, SiteLimit, SourceIp
+from projects.models import DomainReport
 from queues.models import Queue
 from sending.models import Attempt, Waiting
 from tests.browser.conftest import House, Visitor
@@ -62,7 +63,7 @@ def _make_incidents(house: House, source_ip: SourceIp, now: datetime) -> None:
         )  # fmt: skip
 
 
-def page_of(row: Attempt | Queue | Incident | SiteLimit | SourceIp, page: str = "change") -> str:
+def page_of(row: Attempt | DomainReport | Queue | Incident | SiteLimit | SourceIp, page: str = "change") -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
 
@@ -89,6 +90,7 @@ def every_page(house: House) -> list[str]:
     assert waiting is not None
     rows += [reverse("admin:sending_waiting_change", args=[waiting.pk])]
     rows += [reverse("admin:sending_recipient_change", args=[waiting.pk])]
+    rows += [reverse("admin:report_parser_changelist"), page_of(DomainReport.objects.earliest("pk"))]
     send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
     return [reverse("admin:index"), *lists, *rows, send]
 
