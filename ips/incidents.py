@@ -96,8 +96,9 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
         }
         for seen in sightings
     ]
-    values = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES}
-    cursor.execute(_UPSERT, {**values, "window": timedelta(minutes=settings.INCIDENT_PAUSE_MINUTES)})
+    window = timedelta(minutes=settings.INCIDENT_PAUSE_MINUTES)
+    values = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES, "window": window}
+    cursor.execute(_UPSERT, values)
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
     for incident_id, source_ip_id, site, cause, rule, _ in opened:
         log.warning("incident.opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
