@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 import structlog
@@ -97,7 +98,7 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
         for seen in sightings
     ]
     window = timedelta(minutes=settings.INCIDENT_PAUSE_MINUTES)
-    values = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES, "window": window}
+    values: dict[str, Any] = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES, "window": window}
     cursor.execute(_UPSERT, values)
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
     for incident_id, source_ip_id, site, cause, rule, _ in opened:
