@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from accounts.models import AuditEntry, User
 from relay_project.mail.text import clean
-from relay_project.web.proxies import read_address
+from relay_project.net.addresses import read_address
 
 MAX_LABEL = 255  # characters, the width of AuditEntry.actor_label
 COMMAND_LINE = "command line"  # who acts when a management command does: whoever may log in to the machine

@@ -19,7 +19,7 @@ from accounts import audit
 from accounts.models import SignInLink, User
 from relay_project.db import rates
 from relay_project.db.rates import Rate
-from relay_project.web.proxies import network_of
+from relay_project.net.addresses import network_of
 
 # Ten guesses a quarter of an hour find no password of ten characters; an honest person rarely needs more than five.
 TRIES_PER_LOGIN = Rate("sign-in login", 10, 900)

@@ -11,8 +11,8 @@ from datetime import datetime
 from relay_project.db import rates
 from relay_project.db.rates import Rate
 from relay_project.metrics import Counter
+from relay_project.net.addresses import network_of
 from relay_project.web.errors import ApiError
-from relay_project.web.proxies import network_of
 
 WRONG = Rate("wrong keys", 60, 60)
 WORKED_SECONDS = (

@@ -31,8 +31,8 @@ from projects.models import Membership
 from projects.roles import role_of
 from relay_project.db import rates
 from relay_project.db.rates import Rate
+from relay_project.net.addresses import network_of
 from relay_project.web.errors import ApiError
-from relay_project.web.proxies import network_of
 
 WRONG_LINKS = Rate("invitation links", 30, 60)  # of one network; nobody guesses 256 bits, but trying is no service
 MAX_PASSWORD = 1024  # characters, as accounts.console

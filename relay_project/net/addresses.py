@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import errno
+import re
 import socket
 import sys
 import uuid
 from collections.abc import Iterator
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
+
+Address = IPv4Address | IPv6Address
 
 IFF_UP = 0x1  # net/if.h
 
@@ -29,6 +32,9 @@ UNFIT = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
 IF_INET6 = Path("/proc/net/if_inet6")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NETWORK = Path("/proc/self/ns/net")
+
+# Some proxies append the port: 192.0.2.7:51234 or [2001:db8::1]:51234 (RFC 7239 §6 writes it so, too).
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([0-9.]+):\d+")
 
 
 class AddressKind(StrEnum):
@@ -101,6 +107,30 @@ def kind_of(address: str) -> AddressKind:
     if parsed.is_link_local:
         return AddressKind.LINK_LOCAL
     return AddressKind.PUBLIC if parsed.is_global and not parsed.is_multicast else AddressKind.PRIVATE
+
+
+def read_address(text: str) -> Address | None:
+    """An address with or without a port, an IPv4-mapped one as IPv4; None for anything else.
+
+    The zone of a link-local one (fe80::1%eth0) is left out: it means something on one host only, and inet takes none.
+    """
+    text = text.strip()
+    match = _WITH_PORT.fullmatch(text)
+    try:
+        address = ip_address((match[1] or match[2]) if match else text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(int(address))
+    return address
+
+
+def network_of(address: str | None) -> str:
+    """Whom tries are counted for: an IPv4 address, or the /64 that one IPv6 customer has at the least (RFC 6177)."""
+    parsed = read_address(address or "")
+    if parsed is None:
+        return "none"
+    return str(ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
 def can_bind(address: str) -> bool:

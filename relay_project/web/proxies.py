@@ -5,17 +5,14 @@ the first address that is not one of ours is the client, and whatever stands lef
 """
 
 import ipaddress
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from relay_project.net.addresses import Address, read_address
 
-# Some proxies append the port: 192.0.2.7:51234 or [2001:db8::1]:51234 (RFC 7239 §6 writes it so, too).
-_WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([0-9.]+):\d+")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class TrustedProxies:
@@ -50,30 +47,6 @@ def client_address(peer: Address, hops: Sequence[str], trusted: Sequence[Network
 def is_trusted(address: Address, trusted: Iterable[Network]) -> bool:
     """Whether an address is one of the operator's proxies."""
     return any(address in network for network in trusted)
-
-
-def read_address(text: str) -> Address | None:
-    """An address with or without a port, an IPv4-mapped one as IPv4; None for anything else.
-
-    The zone of a link-local one (fe80::1%eth0) is left out: it means something on one host only, and inet takes none.
-    """
-    text = text.strip()
-    match = _WITH_PORT.fullmatch(text)
-    try:
-        address = ipaddress.ip_address((match[1] or match[2]) if match else text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
-    return address
-
-
-def network_of(address: str | None) -> str:
-    """Whom tries are counted for: an IPv4 address, or the /64 that one IPv6 customer has at the least (RFC 6177)."""
-    parsed = read_address(address or "")
-    if parsed is None:
-        return "none"
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
 def _believe_scheme(request: HttpRequest) -> None:

@@ -6,7 +6,8 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from relay_project.web.proxies import TrustedProxies, client_address, read_address
+from relay_project.net.addresses import read_address
+from relay_project.web.proxies import TrustedProxies, client_address
 
 PROXY = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:1::/48")]
 
