@@ -6,7 +6,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -190,6 +190,20 @@ def read_addresses(env: environ.Env, name: str, default_port: int) -> list[Endpo
     return found
 
 
+def read_listeners(env: environ.Env, name: str, default: str) -> list[Endpoint]:
+    """Addresses to listen on, each `address:port`; empty: none."""
+    found = []
+    for raw in env.list(name, default=[default]):
+        try:
+            host, port = parse_endpoint(raw)
+            found.append((str(ipaddress.ip_address(host)), port))
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name} must list addresses with ports such as 0.0.0.0:25 or [::]:25, or be empty, not {raw!r}."
+            ) from None
+    return found
+
+
 def read_source_ips(env: environ.Env, name: str) -> list[str]:
     """Addresses to send from, each `public` or `public=local`; ips.register takes them apart."""
     entries = [entry.strip() for entry in env.list(name, default=[])]
@@ -204,10 +218,12 @@ def read_source_ips(env: environ.Env, name: str) -> list[str]:
     return entries
 
 
-def read_networks(env: environ.Env, name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def read_networks(
+    env: environ.Env, name: str, default: Sequence[str] = ()
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """A comma-separated list of addresses and networks."""
     networks = []
-    for raw in env.list(name, default=[]):
+    for raw in env.list(name, default=list(default)):
         try:
             networks.append(ipaddress.ip_network(raw.strip(), strict=False))
         except ValueError:

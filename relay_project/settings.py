@@ -30,6 +30,7 @@ from relay_project.configuration import (
     read_file,
     read_issuer,
     read_lifetime,
+    read_listeners,
     read_log_level,
     read_networks,
     read_plan,
@@ -109,11 +110,6 @@ MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what wait
 # An address is suppressed when its mail ended undelivered on so many days (UTC) within the window; 0: never.
 SOFT_BOUNCE_LIMIT = read_positive(env, "SOFT_BOUNCE_LIMIT", default=5, minimum=0, maximum=365)
 SOFT_BOUNCE_DAYS = read_positive(env, "SOFT_BOUNCE_DAYS", default=30, maximum=365)
-# An incident that was not seen for so many hours is over; 0: staff close them all.
-INCIDENT_CLOSE_HOURS = read_positive(env, "INCIDENT_CLOSE_HOURS", default=72, minimum=0, maximum=10_000)
-# So many refusals of our address within the window pause the site for that address; 0: never.
-INCIDENT_PAUSE_LIMIT = read_positive(env, "INCIDENT_PAUSE_LIMIT", default=0, minimum=0, maximum=1_000_000)
-INCIDENT_PAUSE_MINUTES = read_positive(env, "INCIDENT_PAUSE_MINUTES", default=10, maximum=1440)
 # How long the record of a replaced DKIM key must stay: what it signed is tried for as long as mail lives.
 DKIM_OVERLAP = max(timedelta(days=read_positive(env, "DKIM_OVERLAP_DAYS", default=7, maximum=365)), MAIL_LIFETIME)
 WARMUP_PLAN = read_plan(  # messages a day of a source IP in warm-up; after the last day it is warm
@@ -145,6 +141,29 @@ API_KEY_OVERLAP_HOURS = read_positive(env, "API_KEY_OVERLAP_HOURS", default=168,
 # A CSV of suppressions, which is read as it comes: some millions of lines.
 MAX_IMPORT_BYTES = read_positive(env, "MAX_IMPORT_BYTES", default=256 * 1024 * 1024, minimum=4096)
 PARTITION_DAYS_AHEAD = read_positive(env, "PARTITION_DAYS_AHEAD", default=30, maximum=400)
+
+# --- The way in ----------------------------------------------------------------------------------------------------
+
+# Where run_smtp listens: other servers, submission with STARTTLS, submission with TLS from the first octet.
+SMTP_MX = read_listeners(env, "SMTP_MX", default="0.0.0.0:25")
+SMTP_SUBMISSION = read_listeners(env, "SMTP_SUBMISSION", default="0.0.0.0:587")
+SMTP_SUBMISSIONS = read_listeners(env, "SMTP_SUBMISSIONS", default="0.0.0.0:465")
+SMTP_HOSTNAME = read_domain(env, "SMTP_HOSTNAME", default=f"mx.{INSTANCE_DOMAIN}")
+SMTP_CERTIFICATE_FILE = env.str("SMTP_CERTIFICATE_FILE", default="")  # may come later than the process
+SMTP_KEY_FILE = env.str("SMTP_KEY_FILE", default="")  # empty: the key stands in SMTP_CERTIFICATE_FILE
+if SMTP_KEY_FILE and not SMTP_CERTIFICATE_FILE:
+    raise ImproperlyConfigured("SMTP_KEY_FILE is set: SMTP_CERTIFICATE_FILE is needed beside it.")
+SMTP_PROXIES = read_networks(env, "SMTP_PROXIES")  # who must begin with the PROXY protocol; default: nobody
+SMTP_CONNECTIONS = read_positive(env, "SMTP_CONNECTIONS", default=1000, maximum=50_000)
+SMTP_PEER_CONNECTIONS = read_positive(env, "SMTP_PEER_CONNECTIONS", default=50, maximum=50_000)
+SMTP_PEER_CONNECTIONS_PER_MINUTE = read_positive(
+    env, "SMTP_PEER_CONNECTIONS_PER_MINUTE", default=600, maximum=1_000_000
+)
+SMTP_UNLIMITED_PEERS = read_networks(env, "SMTP_UNLIMITED_PEERS", default=("127.0.0.0/8", "::1/128"))
+SMTP_AUTH_FAILURES = read_positive(env, "SMTP_AUTH_FAILURES", default=10, maximum=10_000)
+SMTP_AUTH_PAUSE_SECONDS = read_positive(env, "SMTP_AUTH_PAUSE_SECONDS", default=60, maximum=86_400)
+SMTP_MX_RECIPIENTS = read_positive(env, "SMTP_MX_RECIPIENTS", default=100, minimum=100, maximum=10_000)  # RFC 5321
+SMTP_BYTES_IN_FLIGHT = max(read_positive(env, "SMTP_BYTES_IN_FLIGHT", default=256 * 1024 * 1024), 2 * MAX_MESSAGE_BYTES)
 
 # --- Retention, in days --------------------------------------------------------------------------------------------
 
@@ -191,6 +210,7 @@ PROBES = {
     "webhooks": read_endpoint(env, "PROBE_WEBHOOKS", default="127.0.0.1:9103"),
     "housekeeping": read_endpoint(env, "PROBE_HOUSEKEEPING", default="127.0.0.1:9104"),
     "sandbox": read_endpoint(env, "PROBE_SANDBOX", default="127.0.0.1:9105"),
+    "smtp": read_endpoint(env, "PROBE_SMTP", default="127.0.0.1:9106"),
 }
 TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES")  # default: none (lesson S4)
 SHUTDOWN_SECONDS = read_positive(env, "SHUTDOWN_SECONDS", default=20)

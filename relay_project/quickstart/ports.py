@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterator, Mapping
 
 LOOPBACK = "127.0.0.1"
-# Setting → port that a run prefers. Each process's probes, the console, and the two servers of the sandbox.
+# Setting → port that a run prefers. Each process's probes, the console, and the two servers of the sandbox,
+# and the SMTP server, whose ports are those of the trade with a 2 in front; 2525 was taken.
 USUAL = {
     "WEB_BIND": 8000,
     "SANDBOX_SMTP": 2525,
@@ -15,6 +16,10 @@ USUAL = {
     "PROBE_WEBHOOKS": 9103,
     "PROBE_HOUSEKEEPING": 9104,
     "PROBE_SANDBOX": 9105,
+    "PROBE_SMTP": 9106,
+    "SMTP_MX": 2526,
+    "SMTP_SUBMISSION": 2587,
+    "SMTP_SUBMISSIONS": 2465,
 }
 WITH_UDP = {"SANDBOX_DNS"}
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "senders": "run_senders",
     "webhooks": "run_webhooks",
     "housekeeping": "run_housekeeping",
+    "smtp": "run_smtp",
 }
 READY_SECONDS = 60.0  # starting all of them takes 3–6 s on two busy cores
 ASK_AGAIN_SECONDS = 0.1

@@ -79,5 +79,8 @@ async def _start(server: SandboxSmtp | SandboxDns, setting: str, address: tuple[
 
 
 async def _report_route(domain: str) -> tuple[str, int]:
-    """Reports go to the return path's MX; until the product takes mail itself that is this inbox, whatever DNS says."""
-    return settings.SANDBOX_SMTP
+    """Reports go to our own port 25, whatever DNS says of the return path's domain; without one into this inbox."""
+    if not settings.SMTP_MX:
+        return settings.SANDBOX_SMTP
+    host, port = settings.SMTP_MX[0]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - what any address means here

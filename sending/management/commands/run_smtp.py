@@ -1,0 +1,110 @@
+"""`manage.py run_smtp`: mail that comes in by SMTP, from other servers and from customers."""
+
+import asyncio
+import resource
+import signal
+from typing import Any
+
+import structlog
+import uvloop
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
+from relay_project.health import CannotListen, Check, HealthResult, failed, passed, run_all, run_check, serve_probes
+from relay_project.net.smtp_server.certificates import Certificates
+from relay_project.net.smtp_server.limits import Limits
+from relay_project.net.smtp_server.listener import Listener
+from relay_project.net.smtp_server.model import Service
+from relay_project.net.smtp_server.server import SmtpServer
+from sending.inbound.reception import InboundReception
+
+FILES = 256  # beside those of connections: the database's, logs, libraries
+
+log = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    """Runs until SIGTERM or Ctrl-C."""
+
+    help = "Take mail by SMTP: reports and mail for projects' domains, and mail that customers submit."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Migrate, then serve."""
+        try:
+            migrate_if_needed()
+            allow_files(settings.SMTP_CONNECTIONS + FILES)
+            uvloop.run(_serve())
+        except (CannotListen, DatabaseUnavailable) as error:
+            raise CommandError(str(error)) from None
+        log.info("smtp.stopped")
+
+
+async def _serve() -> None:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    inbound = InboundReception()
+    server = make_server(inbound)
+    with serve_probes("smtp", ready=lambda: [*run_all("smtp"), smtp_check(server)], alive=server.is_alive):
+        await server.start()
+        log.info("smtp.started", hostname=settings.SMTP_HOSTNAME)
+        await stopping.wait()
+        log.info("smtp.stopping", connections=server.open_connections)
+        await server.stop(settings.SHUTDOWN_SECONDS)
+        await inbound.close()
+
+
+def make_server(inbound: InboundReception) -> SmtpServer:
+    """The server that the settings describe."""
+    addresses = {
+        Service.MX: settings.SMTP_MX,
+        Service.SUBMISSION: settings.SMTP_SUBMISSION,
+        Service.SUBMISSIONS: settings.SMTP_SUBMISSIONS,
+    }
+    return SmtpServer(
+        {Service.MX: inbound},
+        [Listener(service, *address) for service, listed in addresses.items() for address in listed],
+        limits(),
+        Certificates(settings.SMTP_HOSTNAME, settings.SMTP_CERTIFICATE_FILE, settings.SMTP_KEY_FILE),
+        hostname=settings.SMTP_HOSTNAME,
+        domain=settings.INSTANCE_DOMAIN,
+    )
+
+
+def limits() -> Limits:
+    """What the settings say."""
+    return Limits(
+        message_octets=settings.MAX_MESSAGE_BYTES,
+        octets_in_flight=settings.SMTP_BYTES_IN_FLIGHT,
+        mx_recipients=settings.SMTP_MX_RECIPIENTS,
+        connections=settings.SMTP_CONNECTIONS,
+        peer_connections=settings.SMTP_PEER_CONNECTIONS,
+        peer_connections_per_minute=settings.SMTP_PEER_CONNECTIONS_PER_MINUTE,
+        auth_failures=settings.SMTP_AUTH_FAILURES,
+        auth_pause_seconds=settings.SMTP_AUTH_PAUSE_SECONDS,
+        unlimited=tuple(settings.SMTP_UNLIMITED_PEERS),
+        proxies=tuple(settings.SMTP_PROXIES),
+    )
+
+
+def smtp_check(server: SmtpServer) -> HealthResult:
+    """Everybody who should can connect, with a certificate that is what the files hold (lesson C18)."""
+
+    def look() -> HealthResult:
+        troubles = server.troubles()
+        figures = {"connections": server.open_connections, "self_signed": server.house.certificates.is_self_signed}
+        if troubles:
+            return failed(" ".join(troubles), **figures)
+        where = ", ".join(f"{listener.service} {listener.where}" for listener in server.listeners)
+        return passed(f"listening: {where or 'nowhere'}", **figures)
+
+    return run_check(Check("smtp", frozenset({"smtp"}), look))
+
+
+def allow_files(count: int) -> None:
+    """Raise the limit of open files as far as this process may; a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
