@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -17,6 +17,7 @@ from accounts import audit
 from accounts.models import User
 from ips import incidents
 from ips.models import Incident, SourceIp
+from ips.remedies import remedies
 from projects.models import Project
 from relay_project.mail.classify import RULES, Cause, Rule, classify, is_throttle, source_of
 from relay_project.mail.reply import MalformedReply, Reply, Stage, parse_reply
@@ -67,8 +68,8 @@ class Standing(admin.SimpleListFilter):
 class IncidentAdmin(Facts):
     """What receivers say of our addresses."""
 
-    computed = ("standing", "what_to_do", "why", "met_by")
-    secret = ("rule", "last_send_id")  # shown as links
+    computed = ("standing", "what_to_do", "they_said", "why", "met_by")
+    secret = ("rule", "last_send_id", "last_reply", "replies", "window_began_at", "window_count")  # shown otherwise
     links = (Link("last_project", Project), Link("acknowledged_by", User))
     list_display = (
         "cause",
@@ -93,9 +94,17 @@ class IncidentAdmin(Facts):
         return "acknowledged" if incident.acknowledged_at else "new"
 
     @column("what to do")
-    def what_to_do(self, incident: Incident) -> str:
-        """By its cause."""
-        return incidents.ADVICE[Cause(incident.cause)]
+    def what_to_do(self, incident: Incident) -> SafeString:
+        """By its cause, its provider and what they said."""
+        found = remedies(Cause(incident.cause), incident.site, [each["text"] for each in incident.replies])
+        return format_html_join("", "<p>{}</p>", [(sentence,) for sentence in found])
+
+    @column("what they said")
+    def they_said(self, incident: Incident) -> SafeString:
+        """The different replies, the newest first; of an incident from before these were kept, the last."""
+        quotes = incident.replies or [{"text": incident.last_reply, "count": incident.attempt_count, "at": ""}]
+        rows = [(each["text"] or "No reply.", each["count"], str(each["at"])[:16].replace("T", " ")) for each in quotes]
+        return format_html_join("", "<p>{} <small>({} times, last {})</small></p>", rows)
 
     @column("last reply")
     def said(self, incident: Incident) -> str:

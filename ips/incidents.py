@@ -1,15 +1,18 @@
-"""Incidents: opened by what receivers say of a source IP, acknowledged and closed by staff.
+"""Incidents: opened by what receivers say of a source IP, acknowledged and closed by staff, or by time (incident_upkeep).
 
 One is open at most for each source IP, site and cause; what is seen again is counted on it. After it was closed the next
 sighting opens another.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
@@ -23,41 +26,38 @@ from relay_project.mail.classify import Cause
 OPENED = "incident.opened"  # events of the system project: they are the operator's, and no tenant subscribes to them
 CLOSED = "incident.closed"
 
-# What to do, by cause; docs/classification.md says it at length.
-ADVICE = {
-    Cause.IP_REPUTATION: (
-        "The receiver does not trust the address, or lists it. Read the reply: it mostly names the list or a form for "
-        "removal. Find out who sent what it complains of, and let the address rest or move it to another queue until "
-        "then."
-    ),
-    Cause.AUTHENTICATION: (
-        "SPF, DKIM or DMARC did not pass. Check the sending domain's DKIM record and its status, the SPF record of the "
-        "instance domain, and whether somebody's From domain forbids what we send."
-    ),
-    Cause.DNS: (
-        "The receiver cannot make sense of our names. The source IP needs a PTR record with its EHLO name, that name an "
-        "address record back to the IP, and the instance domain MX records, because the return path lies there."
-    ),
-    Cause.RATE: (
-        "The receiver wants fewer connections or messages from this address. Relay slows down by itself; when it lasts, "
-        "spread the mail over more addresses or warm this one up more slowly."
-    ),
-    Cause.PROTOCOL: (
-        "The receiver refuses what we say, or gives no reason that can be read. Read the conversation of the last "
-        "attempt."
-    ),
-}
+RELAY = "Relay"  # who acts where nobody does: an `actor_label`
+MAX_REPLIES = 6  # different ones that an incident quotes
+MAX_QUOTE = 500  # characters of each
 
+# Replies are the same when they differ only in words with digits: queue ids, addresses, times.
+_NUMBERS = re.compile(r"(?=\S{6})\S*\d\S*")
 _UPSERT = """
 INSERT INTO ips_incident (source_ip_id, site, cause, rule, attempt_count, opened_at, last_seen_at, last_reply,
-                          last_project_id, last_send_id, note)
-SELECT s.source_ip, s.site, s.cause, s.rule, s.attempts, %(now)s, %(now)s, s.reply, s.project, s.send, ''
+                          replies, window_began_at, window_count, last_project_id, last_send_id, note)
+SELECT s.source_ip, s.site, s.cause, s.rule, s.attempts, %(now)s, %(now)s, s.reply,
+       jsonb_build_array(s.quote), %(now)s, s.attempts, s.project, s.send, ''
   FROM jsonb_to_recordset(%(rows)s::jsonb) AS s(source_ip bigint, site text, cause text, rule text, attempts bigint,
-                                                reply text, project bigint, send bigint)
+                                                reply text, quote jsonb, project bigint, send bigint)
  ORDER BY s.source_ip, s.site, s.cause
 ON CONFLICT (source_ip_id, site, cause) WHERE closed_at IS NULL DO UPDATE SET
   rule = EXCLUDED.rule, attempt_count = ips_incident.attempt_count + EXCLUDED.attempt_count,
   last_seen_at = EXCLUDED.last_seen_at, last_reply = EXCLUDED.last_reply,
+  replies = (
+    SELECT jsonb_agg(q.quote ORDER BY q.place) FROM (
+      SELECT jsonb_set(n.quote, '{count}', to_jsonb((n.quote ->> 'count')::bigint + coalesce((
+               SELECT sum((o.quote ->> 'count')::bigint)
+                 FROM jsonb_array_elements(ips_incident.replies) AS o(quote)
+                WHERE o.quote ->> 'like' = n.quote ->> 'like'), 0))) AS quote, 0 AS place
+        FROM (SELECT EXCLUDED.replies -> 0 AS quote) AS n
+      UNION ALL
+      SELECT o.quote, o.place FROM jsonb_array_elements(ips_incident.replies) WITH ORDINALITY AS o(quote, place)
+       WHERE o.quote ->> 'like' <> EXCLUDED.replies -> 0 ->> 'like'
+       ORDER BY place LIMIT %(most)s) AS q),
+  window_began_at = CASE WHEN EXCLUDED.last_seen_at > ips_incident.window_began_at + %(window)s
+                         THEN EXCLUDED.last_seen_at ELSE ips_incident.window_began_at END,
+  window_count = EXCLUDED.attempt_count + CASE WHEN EXCLUDED.last_seen_at > ips_incident.window_began_at + %(window)s
+                                               THEN 0 ELSE ips_incident.window_count END,
   last_project_id = EXCLUDED.last_project_id, last_send_id = EXCLUDED.last_send_id
 RETURNING id, source_ip_id, site, cause, rule, last_reply, xmax = 0
 """
@@ -91,16 +91,25 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
             "rule": seen.rule,
             "attempts": seen.attempts,
             "reply": seen.reply,
+            "quote": _quote(seen, now),
             "project": seen.project_id,
             "send": seen.send_id,
         }
         for seen in sightings
     ]
-    cursor.execute(_UPSERT, {"now": now, "rows": orjson.dumps(rows).decode()})
+    window = timedelta(minutes=settings.INCIDENT_PAUSE_MINUTES)
+    values: dict[str, Any] = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES, "window": window}
+    cursor.execute(_UPSERT, values)
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
     for incident_id, source_ip_id, site, cause, rule, _ in opened:
         log.warning("incident.opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
     return _events(OPENED, opened)
+
+
+def _quote(seen: Sighting, now: datetime) -> dict[str, object]:
+    """A reply as an incident keeps it; `like` is what it shares with others of its kind."""
+    text = seen.reply[:MAX_QUOTE]
+    return {"text": text, "like": _NUMBERS.sub("#", text), "at": now.isoformat(), "count": seen.attempts}
 
 
 def acknowledge(
@@ -119,13 +128,26 @@ def acknowledge(
     return bool(changed)
 
 
-def close(incident: Incident, note: str, now: datetime, *, actor: User | None, address: str | None = None) -> bool:
+def close(
+    incident: Incident,
+    note: str,
+    now: datetime,
+    *,
+    actor: User | None,
+    address: str | None = None,
+    actor_label: str = "",
+) -> bool:
     """End it; False when it was closed. What is seen from now on opens another."""
     with transaction.atomic():
         changed = Incident.objects.filter(pk=incident.pk, closed_at=None).update(closed_at=now, note=note)
         if changed:
             audit.record(
-                "incident.closed", actor=actor, subject=incident, address=address, detail=_detail(incident, note)
+                "incident.closed",
+                actor=actor,
+                subject=incident,
+                address=address,
+                detail=_detail(incident, note),
+                actor_label=actor_label,
             )
             row = (incident.pk, incident.source_ip_id, incident.site, incident.cause, incident.rule, note)
             emit(*_events(CLOSED, [row]))

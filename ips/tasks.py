@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from ips import incident_figures, refresh_policies, tls_policies
+from ips import incident_figures, incident_upkeep, refresh_policies, tls_policies
 from relay_project import jobs
 
 
@@ -15,5 +15,8 @@ def refresh_tls_policies(timestamp: int) -> None:
 
 @jobs.every("* * * * *", "ips.incidents")
 def count_incidents(timestamp: int) -> None:
-    """Once a minute: how many are open."""
-    incident_figures.show(incident_figures.read_open(timezone.now()))
+    """Once a minute: what ended, what goes too far, and how many are open."""
+    now = timezone.now()
+    incident_upkeep.close_stopped(now)
+    incident_upkeep.pause_pairs(now)
+    incident_figures.show(incident_figures.read_open(now))

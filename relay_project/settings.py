@@ -110,6 +110,11 @@ MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what wait
 # An address is suppressed when its mail ended undelivered on so many days (UTC) within the window; 0: never.
 SOFT_BOUNCE_LIMIT = read_positive(env, "SOFT_BOUNCE_LIMIT", default=5, minimum=0, maximum=365)
 SOFT_BOUNCE_DAYS = read_positive(env, "SOFT_BOUNCE_DAYS", default=30, maximum=365)
+# An incident that was not seen for so many hours is over; 0: staff close them all.
+INCIDENT_CLOSE_HOURS = read_positive(env, "INCIDENT_CLOSE_HOURS", default=72, minimum=0, maximum=10_000)
+# So many refusals of our address within the window pause the site for that address; 0: never.
+INCIDENT_PAUSE_LIMIT = read_positive(env, "INCIDENT_PAUSE_LIMIT", default=0, minimum=0, maximum=1_000_000)
+INCIDENT_PAUSE_MINUTES = read_positive(env, "INCIDENT_PAUSE_MINUTES", default=10, maximum=1440)
 # How long the record of a replaced DKIM key must stay: what it signed is tried for as long as mail lives.
 DKIM_OVERLAP = max(timedelta(days=read_positive(env, "DKIM_OVERLAP_DAYS", default=7, maximum=365)), MAIL_LIFETIME)
 WARMUP_PLAN = read_plan(  # messages a day of a source IP in warm-up; after the last day it is warm

@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ips import incidents
-from ips.incidents import ADVICE
 from ips.models import Incident, IncidentCause
+from ips.remedies import BY_CAUSE, remedies
 from projects.objects import timestamp
 from projects.staff_endpoint import StaffEndpoint, page_of
 from relay_project.mail.classify import Cause
@@ -35,6 +35,10 @@ STATES = ("open", "acknowledged", "closed")
 MAX_NOTE = 255  # characters, the column's
 _REPLY = re.compile(r"(\d{3})[ -]?(\d\.\d{1,3}\.\d{1,3})?\s*(.*)", re.DOTALL)
 
+QUOTE = answer(
+    "IncidentReply",
+    {"text": string("Cut to 500 characters."), "count": integer("Attempts.", 1), "last_seen_at": moment()},
+)
 INCIDENT = answer(
     "Incident",
     {
@@ -44,17 +48,20 @@ INCIDENT = answer(
         "ip_address": string(),
         "site": string("The receiving provider or MX hosts."),
         "cause": choice(IncidentCause.values),
-        "advice": string("What to do."),
+        "advice": string("What to do, by the cause."),
+        "remedies": listed(string("The same, and what the provider and the lists that it names offer.")),
         "rule": string("Which row of the table of replies decided last."),
         "attempt_count": integer("Attempts that met it.", 0),
         "opened_at": moment(),
         "last_seen_at": moment(),
         "last_reply": string(),
+        "replies": listed(QUOTE),
         "last_project_id": identifier(),
         "last_send_id": identifier(),
         "acknowledged_at": nullable(moment()),
         "acknowledged_by": nullable(identifier()),
         "closed_at": nullable(moment()),
+        "paused_at": nullable(moment("When Relay last paused the site for this address because of it.")),
         "note": string(),
     },
 )
@@ -170,6 +177,7 @@ class MarkBouncesView(StaffEndpoint):
 
 def incident_object(row: Incident) -> dict[str, Any]:
     """Incident."""
+    cause = Cause(row.cause)
     return {
         "id": row.pk,
         "state": "closed" if row.closed_at else "acknowledged" if row.acknowledged_at else "open",
@@ -177,19 +185,27 @@ def incident_object(row: Incident) -> dict[str, Any]:
         "ip_address": row.source_ip.address,
         "site": row.site,
         "cause": row.cause,
-        "advice": ADVICE[Cause(row.cause)],
+        "advice": BY_CAUSE[cause],
+        "remedies": remedies(cause, row.site, [each["text"] for each in row.replies]),
         "rule": row.rule,
         "attempt_count": row.attempt_count,
         "opened_at": timestamp(row.opened_at),
         "last_seen_at": timestamp(row.last_seen_at),
         "last_reply": row.last_reply,
+        "replies": [_said(quote) for quote in row.replies],
         "last_project_id": row.last_project_id,
         "last_send_id": row.last_send_id,
         "acknowledged_at": timestamp(row.acknowledged_at),
         "acknowledged_by": row.acknowledged_by_id,
         "closed_at": timestamp(row.closed_at),
+        "paused_at": timestamp(row.paused_at),
         "note": row.note,
     }
+
+
+def _said(quote: dict[str, Any]) -> dict[str, Any]:
+    last_seen_at = timestamp(datetime.fromisoformat(quote["at"]))
+    return {"text": quote["text"], "count": quote["count"], "last_seen_at": last_seen_at}
 
 
 def bounce_object(row: Incident) -> dict[str, Any]:

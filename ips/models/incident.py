@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 
 from ips.models.source_ip import SourceIp
 from relay_project.mail.classify import Cause
@@ -28,6 +29,16 @@ class Incident(models.Model):
     opened_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     last_reply = models.CharField(max_length=2000, blank=True, help_text="What the site said last.")
+    replies = models.JSONField(
+        default=list,
+        db_default=[],
+        help_text="Different things said, the newest first: text, at (when last), count (of attempts), like (common form).",
+    )
+    window_began_at = models.DateTimeField(db_default=Now(), help_text="Of the window that sightings are counted in.")
+    window_count = models.BigIntegerField(db_default=0, help_text="Attempts that met it in that window.")
+    paused_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Relay last paused the site for this IP because of it."
+    )
     last_project_id = models.BigIntegerField()
     last_send_id = models.BigIntegerField()
     acknowledged_at = models.DateTimeField(null=True, blank=True)

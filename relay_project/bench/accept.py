@@ -1,6 +1,7 @@
 """The scenario `accept`: requests to the web process as run_web starts it, of one message or of many; nobody sends."""
 
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,13 @@ ALLOWED = ("127.0.0.0/24",)  # an API key that sends needs networks
 def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     """Ask for the plan's seconds over its connections, at its pace; every message answered 200 must be in the database."""
     project = make_stage()
-    token = _key(project)
+    token = key_of(project)
     conditions = facts(plan)
     target = Target(settings.WEB_BIND, token, plan.traffic.body_bytes, plan.connections, plan.batch, plan.pace)
-    with Process(["run_web"], {}, folder) as web:
+    with ExitStack() as running:
+        if plan.readers:
+            running.enter_context(Process(["run_webhooks"], {}, folder))
+        web = running.enter_context(Process(["run_web"], {}, folder))
         await_web(web)
         warm = len(run_load(replace(target, pace=0.0), WARM_SECONDS))
         meter = Meter.start(web, server_pid())
@@ -49,6 +53,7 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
         "connections": plan.connections,
         "batch": plan.batch,
         "pace": plan.pace or None,
+        "readers": plan.readers,
         "seconds": plan.seconds,
         "percentiles": percentiles([each * 1000 for each in seconds], FROM_DUE if plan.pace else FROM_ASKED),
         "sink_cpu_us": None,
@@ -59,7 +64,8 @@ def accept(plan: Plan, folder: Path) -> dict[str, Any]:
     }
 
 
-def _key(project: Project) -> str:
+def key_of(project: Project) -> str:
+    """A key that may send, as fast as a project may be allowed to."""
     set_limits(project, {"sends_per_second": bounds_of("sends_per_second")[1]})
     _, token = create_key(project, "Benchmark", [Scope.SENDS_SEND], ALLOWED)
     return token

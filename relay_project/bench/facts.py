@@ -32,6 +32,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "sites": plan.remote.sites,
         "starttls": plan.remote.starttls,
         "signatures": plan.signatures,
+        "ifma": plan.ifma,
         "processes": plan.processes,
         "source_ips": len(plan.source_ips),
         "in_flight_rows": settings.IN_FLIGHT_ROWS,

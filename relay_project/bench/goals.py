@@ -1,7 +1,9 @@
 """What the product is held to, as data, and whether a result meets it.
 
-Figures that signing bounds were set for two cores that do 2,700 RSA-2048 signatures a second each; elsewhere they are
-held in proportion to what the machine does.
+Figures that signing bounds were set for two cores that do 2,700 RSA-2048 signatures a second each. Slower cores are held
+in proportion to what they sign. Faster ones are held to the plain figure, and in proportion with the instructions hidden
+that make them faster: those make signing quick and nothing else, so that full proportion would ask the rest of a mail's
+work to get faster with them. The page names what full proportion would be.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +26,19 @@ class Goal:
 
     def bound_on(self, rsa_per_second: float) -> float:
         """The bound on a machine."""
-        return round(self.bound * rsa_per_second / RSA_OF_THE_GOALS) if self.scales else self.bound
+        return min(self.bound, self.in_proportion(rsa_per_second)) if self.scales else self.bound
+
+    def in_proportion(self, rsa_per_second: float) -> float:
+        """What the bound would be if all of a mail's work went at the pace of signing."""
+        return round(self.bound * rsa_per_second / RSA_OF_THE_GOALS)
 
 
 MEMORY = Goal("*", "sender_peak_mib", 300, "resident memory of a sender process", at_most=True)
 GOALS = (
     Goal("drain", "rate", 1_500, "drain, 2 KB, two signatures, mails/s", scales=True),
     Goal("drain-1-signature", "rate", 2_000, "drain, 2 KB, one signature, mails/s", scales=True),
+    Goal("drain-without-ifma", "rate", 1_500, "the same with two signatures, AVX-512 IFMA hidden", scales=True),
+    Goal("drain-1-signature-without-ifma", "rate", 2_000, "the same with one, AVX-512 IFMA hidden", scales=True),
     Goal("drain-100-kb", "rate", 600, "drain, 100 KB, one signature, mails/s", scales=True),
     Goal("starttls", "ratio", 0.8, "drain with STARTTLS on every connection, against clear text"),
     Goal("latency-idle", "percentiles.p50", 30, "accept to 250 on an idle system, p50, ms", at_most=True),
@@ -49,6 +57,7 @@ GOALS = (
     Goal("history", "ratio", 0.9, "drain with 10 M finished and 1 M waiting, against empty tables"),
     Goal("tarpit", "ratio", 0.9, "drain beside a site that tarpits with 10,000 waiting, against without"),
     Goal("end_to_end", "rate", 1_300, "end_to_end, 2 KB, one signature, mails/s", scales=True),
+    Goal("end_to_end-without-ifma", "rate", 1_300, "the same, AVX-512 IFMA hidden", scales=True),
     Goal("suppressions", "import_seconds", 60, "import of 1 M suppressions, s", at_most=True),
     Goal(
         "suppressions", "web_peak_mib", 200, "memory of a web process with it, and with its export, MiB", at_most=True

@@ -6,9 +6,11 @@ and what is measured begins when one was due: a server that falls behind cannot 
 """
 
 import asyncio
+import math
 import re
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import cast
@@ -48,6 +50,7 @@ class Load:
     pace: float = 0.0
     asked: int = 0
     seconds: list[float] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)  # time.time() of each request's first byte
     trouble: str = ""
     open: int = 0
     done: "asyncio.Future[None] | None" = None
@@ -103,7 +106,11 @@ class Client(asyncio.Protocol):
 
     def _send(self, due: float) -> None:
         self._answer = b""
-        request = next(self._load.requests)
+        request = next(self._load.requests, None)
+        if request is None:
+            self._finish()
+            return
+        self._load.asked_at.append(time.time())
         self._asked_at = due if self._load.pace else time.perf_counter()
         self._transport.write(request)
 
@@ -117,10 +124,22 @@ class Client(asyncio.Protocol):
 def run_load(target: Target, seconds: float) -> list[float]:
     """Ask for `seconds`; returns each request's time in seconds. Raises BenchError for an answer but 200."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(target, _prepared(target, seconds), seconds))
+        return runner.run(_run(target, _prepared(target, seconds), seconds)).seconds
 
 
-async def _run(target: Target, requests: Iterator[bytes], seconds: float) -> list[float]:
+def run_through(target: Target, requests: Iterable[bytes]) -> list[float]:
+    """Ask for all of these once, in their order; returns time.time() of each one's first byte. Raises as above."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(target, iter(requests), math.inf)).asked_at
+
+
+def batch_of(address: tuple[str, int], token: str, letters: Iterable[SendRequest]) -> bytes:
+    """A request for messages that share nothing."""
+    body = orjson.dumps({"messages": [_as_json(each) for each in letters]})
+    return _head(address, token, "/api/console/sends/batch") + b"%d\r\n\r\n" % len(body) + body
+
+
+async def _run(target: Target, requests: Iterator[bytes], seconds: float) -> Load:
     loop, clock = asyncio.get_running_loop(), time.perf_counter()
     load = Load(requests, clock, clock + seconds, target.pace)
     load.open, load.done = target.connections, loop.create_future()
@@ -130,7 +149,7 @@ async def _run(target: Target, requests: Iterator[bytes], seconds: float) -> lis
     await load.done
     if load.trouble:
         raise BenchError(load.trouble)
-    return load.seconds
+    return load
 
 
 def _prepared(target: Target, seconds: float) -> Iterator[bytes]:
@@ -142,12 +161,16 @@ def _prepared(target: Target, seconds: float) -> Iterator[bytes]:
 
 def _requests(target: Target, bodies: Iterator[bytes]) -> Iterator[bytes]:
     path = "/api/console/sends/batch" if target.batch > 1 else "/api/console/sends"
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {target.address[0]}:{target.address[1]}\r\n"
-        f"Authorization: Bearer {target.token}\r\nContent-Type: application/json\r\nContent-Length: "
-    )
+    head = _head(target.address, target.token, path)
     for body in bodies:
-        yield f"{head}{len(body)}\r\n\r\n".encode() + body
+        yield head + b"%d\r\n\r\n" % len(body) + body
+
+
+def _head(address: tuple[str, int], token: str, path: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: "
+    ).encode()
 
 
 def _singles(target: Target) -> Iterator[bytes]:
@@ -170,7 +193,12 @@ def _batches(target: Target) -> Iterator[bytes]:
 
 
 def _as_json(request: SendRequest) -> dict[str, object]:
+    files = [
+        {"content": b64encode(file.content).decode(), "name": file.name, "content_type": file.content_type}
+        for file in request.attachments
+    ]
     return {
+        **({"attachments": files} if files else {}),
         "from": {"email": request.from_.address, "name": request.from_.name},
         "to": [{"email": recipient.address, "name": recipient.name} for recipient in request.recipients],
         "subject": request.subject,

@@ -11,8 +11,9 @@ from typing import Any
 
 from projects.models import Project
 from relay_project.bench.facts import facts, percentiles
+from relay_project.bench.feed import FROM_CALL
 from relay_project.bench.letters import letter
-from relay_project.bench.outgoing import FROM_ACCEPT, Field, latencies, senders_at_work
+from relay_project.bench.outgoing import Field, latencies, senders_at_work
 from relay_project.bench.plan import BenchError, Plan, Traffic
 from relay_project.bench.process import Cost, Meter
 from relay_project.bench.receiver import Arrivals
@@ -97,5 +98,5 @@ def _result(plan: Plan, arrivals: Arrivals, asked: list[float], took: float, cos
         **each,
         "sender_peak_mib": record["sender_peak_mib"],
         "cores_busy_elsewhere": record["cores_busy_elsewhere"],
-        "percentiles": percentiles(latencies(plan, mine, asked), FROM_ACCEPT),
+        "percentiles": percentiles(latencies(plan, mine, asked), FROM_CALL),
     }

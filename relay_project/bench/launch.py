@@ -20,6 +20,8 @@ from relay_project.quickstart.ports import LOOPBACK, choose_ports
 # The scenarios that make what is kept; none of those that people name.
 BUILD_HISTORY, BUILD_ARCHIVE = "build_history", "build_archive"
 INSTANCE_DOMAIN = "relay.test"  # RFC 6761: .test never leaves the machine
+# OpenSSL's mask of what it sees in the processor (OPENSSL_ia32cap(3)): without bit 21 of EBX of leaf 7.
+NO_IFMA = ":~0x200000"
 UNSIGNED_DOMAIN = "unsigned.test"  # an instance domain without a key: mail accepted for it has a signature less
 STOP_SECONDS = 60.0  # for the run to stop its children and the sink
 
@@ -88,7 +90,7 @@ def _run_over(plan: Plan, place: Place, database: BenchDatabase) -> dict[str, An
 
 def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, str]:
     """The settings of a run and of the processes it starts; what tunes the engine is taken from the caller's."""
-    ports = choose_ports(dict.fromkeys(("WEB_BIND", "PROBE_WEB", "PROBE_SENDERS", "SANDBOX_SMTP"), 0))
+    ports = choose_ports(dict.fromkeys(("WEB_BIND", "PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "SANDBOX_SMTP"), 0))
     return {
         **os.environ,
         "RELAY_ENV_FILE": os.devnull,
@@ -110,6 +112,7 @@ def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, 
         "BENCH_FOLDER": str(folder),
         "BENCH_SERVER_PID": str(database.server_pid or ""),
         "BENCH_DATA": str(database.folder or ""),
+        **({} if plan.ifma else {"OPENSSL_ia32cap": NO_IFMA}),
         **{name: f"{LOOPBACK}:{number}" for name, number in ports.items()},
     }
 

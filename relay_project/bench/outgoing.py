@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from django.db import connection
 
 from ips.models import SourceIp
-from projects.models import Project
 from queues.models import Queue
 from relay_project.bench.facts import facts, percentiles
+from relay_project.bench.feed import feeding
 from relay_project.bench.history import empty_present
 from relay_project.bench.launch import INSTANCE_DOMAIN
 from relay_project.bench.letters import TARPIT_DOMAIN, batches
@@ -21,7 +21,7 @@ from relay_project.bench.plan import START_SECONDS, BenchError, Plan, Traffic
 from relay_project.bench.process import Cost, Meter, Process
 from relay_project.bench.receiver import Arrivals, Receiver
 from relay_project.bench.specimens import queue_clones
-from relay_project.bench.stage import fill, make_stages, read_ledger, server_pid, take, wait_until, waiting_count
+from relay_project.bench.stage import fill, make_stages, read_ledger, server_pid, wait_until, waiting_count
 from relay_project.db.ids import id_floor
 from relay_project.db.partitions import partition_name, partitioned_tables
 from relay_project.sandbox.manners import is_bounced
@@ -104,9 +104,12 @@ def end_to_end(plan: Plan, folder: Path) -> dict[str, Any]:
     """Start the senders on an empty database, then accept; the rate counts from the first accept to the last arrival."""
     projects = make_stages(plan.traffic.projects)
     conditions = facts(plan)
-    mail = list(batches(plan.traffic, plan.batch))  # writing it is not what is measured
     asked: list[float] = []
-    run = send(plan, folder, now_id(), lambda: accept_all(projects, plan, mail, asked))
+    with feeding(plan, projects, folder) as feed:
+        feed.prepare(list(batches(plan.traffic, plan.batch)))
+        run = send(plan, folder, now_id(), lambda: feed.accept(asked))
+    accepting = feed.web_seconds or run.cost.own
+    run = replace(run, cost=replace(run.cost, others=run.cost.others - feed.web_seconds))
     result = result_of(plan, run)
     if not plan.pace:
         result["rate"] = round(len(run.arrivals.times) / (max(run.arrivals.times) - asked[0]), 1)
@@ -114,29 +117,15 @@ def end_to_end(plan: Plan, folder: Path) -> dict[str, Any]:
         **result,
         "pace": plan.pace or None,
         "batch": plan.batch,
-        "accept_cpu_us": round(run.cost.own * 1e6 / plan.traffic.mails),
-        "percentiles": percentiles(latencies(plan, run.arrivals, asked), FROM_ACCEPT),
+        "http": plan.http,
+        "accept_cpu_us": round(accepting * 1e6 / plan.traffic.mails),
+        "percentiles": percentiles(latencies(plan, run.arrivals, asked), feed.of),
         **conditions,
     }
 
 
-FROM_ACCEPT = "a message, from the call of accept_many() to its arrival at the sink"
-
-
-def accept_all(
-    projects: Sequence[Project], plan: Plan, mail: Sequence[tuple[int, list[Any]]], asked: list[float]
-) -> None:
-    """Accept all, at the plan's pace; `asked` gets the time of each message's call."""
-    began = time.monotonic()
-    for project, requests in mail:
-        if plan.pace:
-            time.sleep(max(began + len(asked) / plan.pace - time.monotonic(), 0))
-        asked += [time.time()] * len(requests)
-        take(projects[project], requests)
-
-
 def latencies(plan: Plan, arrivals: Arrivals, asked: Sequence[float]) -> list[float]:
-    """Milliseconds from the call of accept_many() to the sink's 250, for each mail that came."""
+    """Milliseconds from when it was asked for to the sink's 250, for each mail that came."""
     each = plan.traffic.recipients
     return [
         (came - asked[number // each]) * 1000

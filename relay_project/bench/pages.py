@@ -57,6 +57,8 @@ def _goal_row(goal: Goal, results: Results, name: str = "") -> str:
     bound = goal.bound_on(result["rsa_2048_per_second"])
     met = "yes" if (value <= bound if goal.at_most else value >= bound) else "**no**"
     here = f"{sign} {number(bound)}" if goal.scales else "the same"
+    if goal.scales and bound < (full := goal.in_proportion(result["rsa_2048_per_second"])):
+        here += f" (in full proportion {number(full)})"
     link = f"[{name}](benchmarks/{name}.json), {result['measured_at'][:10]}"
     return f"| {goal.says} | {wanted} | {here} | {number(value)} | {met} | {link} |"
 

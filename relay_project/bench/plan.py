@@ -61,11 +61,14 @@ class Plan:
     traffic: Traffic = field(default_factory=Traffic)
     remote: Remote = field(default_factory=Remote)
     signatures: int = 2
+    ifma: bool = True  # signing may use AVX-512 IFMA, where the processor has it
     processes: int = 2
     source_ips: tuple[str, ...] = ("127.0.0.2", "127.0.0.3")
     seconds: float = 10.0  # of `accept`
-    connections: int = 8  # of `accept`
+    connections: int = 8  # of `accept`, and of `end_to_end` through HTTP
+    http: bool = False  # `end_to_end` accepts through POST /sends/batch, and not by calls of accept_many()
     batch: int = 100  # messages of one accept_many(), or of a request of `accept`
+    readers: bool = False  # `accept` beside run_webhooks, which counts what was accepted and makes it findable
     pace: float = 0.0  # messages (of `accept`: requests) a second; 0: as fast as it can
     backlog: int = 0  # mails of another project that are waiting before `latency` begins
     waiting: int = 0  # mails that `drain` finds waiting; it ends when `messages` of them have arrived

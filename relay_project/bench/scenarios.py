@@ -14,7 +14,7 @@ _MAIL = (
     "attachment_bytes",
 )
 _REMOTE = ("sites", "starttls", "chunking", "defer", "bounce", "drop", "cut")
-_SENDERS = ("signatures", "processes", "source_ips")
+_SENDERS = ("signatures", "ifma", "processes", "source_ips")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ SCENARIOS = {
     ),
     "end_to_end": Scenario(
         "accepted in batches while the senders run, and delivered to the sink",
-        (*_MAIL, *_REMOTE, *_SENDERS, "batch", "pace"),
-        {"messages": 10_000},
+        (*_MAIL, *_REMOTE, *_SENDERS, "http", "connections", "batch", "pace"),
+        {"messages": 10_000, "http": True, "connections": 2},
     ),
     "latency": Scenario(
         "single messages at a steady pace, from accept() to the sink's 250; beside a backlog where that is asked for",
@@ -55,7 +55,7 @@ SCENARIOS = {
     ),
     "accept": Scenario(
         "HTTP requests against the web process, of one message or of a batch; nobody sends",
-        ("body_bytes", "seconds", "connections", "batch", "pace"),
+        ("body_bytes", "seconds", "connections", "batch", "pace", "readers"),
         {"batch": 1, "connections": 32},
     ),
     "suppressions": Scenario(
@@ -93,13 +93,21 @@ COMPARISONS = {
         (*_MAIL, *_SENDERS, "sites", "batch", "tarpit_mails", "tarpit_seconds"),
         {"sites": 20, "tarpit_mails": 10_000},
     ),
+    "readers": Comparison(
+        "accept beside the readers that count each send and write its search text, against nobody reading",
+        "accept",
+        {"readers": False},
+        {"readers": True},
+        ("body_bytes", "seconds", "connections", "batch", "pace"),
+        {"batch": 1, "connections": 32},
+    ),
     "peers": Comparison(
         "end_to_end with one signature, against smtp-source, Postfix and OpenDKIM on the same sink",
         "end_to_end",
         {},
         {},
-        ("messages", "body_bytes", "processes", "batch", "chunking"),
-        {"signatures": 1, "messages": 20_000, "chunking": True},
+        ("messages", "body_bytes", "processes", "http", "connections", "batch", "chunking"),
+        {"signatures": 1, "messages": 20_000, "chunking": True, "http": True, "connections": 2},
     ),
 }
 PEER_SCENARIO = "postfix"  # side A of `peers`: no process of ours but the sink

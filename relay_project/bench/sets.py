@@ -28,6 +28,10 @@ QUICK = {
 FULL = {
     "drain": Entry("drain", repeat=THRICE),
     "drain-1-signature": Entry("drain", {"signatures": 1}, repeat=THRICE),
+    "drain-without-ifma": Entry("drain", {"ifma": False, "messages": 10_000}, repeat=THRICE),
+    "drain-1-signature-without-ifma": Entry(
+        "drain", {"signatures": 1, "ifma": False, "messages": 10_000}, repeat=THRICE
+    ),
     "drain-100-kb": Entry("drain", {"signatures": 1, "messages": 5_000, "body_bytes": 102_400}, repeat=THRICE),
     "starttls": Entry("starttls", {"messages": 15_000}, repeat=THRICE),
     "latency-idle": Entry("latency", LATENCY_IDLE),
@@ -36,10 +40,13 @@ FULL = {
     "latency-backlog": Entry("latency", LATENCY_BACKLOG),
     "tarpit": Entry("tarpit", {"messages": 15_000}, repeat=THRICE),
     "end_to_end": Entry("end_to_end", {"signatures": 1, "messages": 15_000}, repeat=THRICE),
+    "end_to_end-without-ifma": Entry("end_to_end", {"signatures": 1, "ifma": False, "messages": 10_000}, repeat=THRICE),
     "suppressions": Entry("suppressions"),
     "accept": Entry("accept", repeat=THRICE),
     "accept-400": Entry("accept", ACCEPT_400),
     "accept-batch": Entry("accept", ACCEPT_BATCH, repeat=THRICE),
+    "readers": Entry("readers", repeat=THRICE),
+    "readers-400": Entry("readers", {"pace": 400.0, "connections": 16}),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
     "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),

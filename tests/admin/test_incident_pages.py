@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, User
-from ips.incidents import ADVICE
 from ips.models import Incident
+from ips.remedies import BY_CAUSE
 from projects.models import Event, Project
 from relay_project.mail.classify import RULES, Cause
 
@@ -32,7 +32,7 @@ def test_an_incident_says_what_happened_and_what_to_do(staff_client: Client, wor
     assert "removal" in page
     assert "Postfix reject_rbl_client" in page, "where the rule is written"
     assert "554 &lt;b&gt;listed" in page
-    assert set(ADVICE) == set(Cause)
+    assert set(BY_CAUSE) == set(Cause)
 
 
 def test_staff_acknowledge_and_close_it_with_a_note(staff_client: Client, sam: User, world: World) -> None:

@@ -59,8 +59,8 @@ def test_a_comparison_is_the_ratio_of_medians() -> None:
     assert (ratio["met"], memory["met"]) == (True, False)
 
 
-@pytest.mark.parametrize(("rsa", "bound", "met"), [(2700, 1500, False), (1350, 750, True), (5400, 3000, False)])
-def test_goals_that_signing_bounds_follow_the_machine(rsa: int, bound: int, met: bool) -> None:
+@pytest.mark.parametrize(("rsa", "bound", "met"), [(2700, 1500, False), (1350, 750, True), (5400, 1500, False)])
+def test_goals_that_signing_bounds_go_down_with_the_machine(rsa: int, bound: int, met: bool) -> None:
     judged = judge("drain", {**result(1000), "rsa_2048_per_second": rsa})
     assert (judged[0]["goal"], judged[0]["bound"], judged[0]["met"]) == (1500, bound, met)
 

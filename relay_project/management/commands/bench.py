@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         parser.add_argument("--list", action="store_true", help="what there is, with the options of each")
         parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
         parser.add_argument("--repeat", type=_count(1, 99), help="so often; a comparison takes turns. Medians count")
+        parser.add_argument("--only", type=_words, help="of a set: titles of results, such as drain,starttls")
         parser.add_argument("--cores", type=_count(1, 1024), help="use only so many cores of the machine")
         parser.add_argument("--keep", action="store_true", help="leave the database when done")
         parser.add_argument("--results", type=Path, help="a folder for the results as files")
@@ -69,6 +71,7 @@ class Command(BaseCommand):
                 _use_cores(options["cores"])
                 if name in SETS:
                     _refuse_options(name, given)
+                    _refuse_strangers(name, options["only"])
                     self._run_set(name, options)
                 else:
                     self._run_one(name, Entry(name, given, options["repeat"] or 1), options)
@@ -92,6 +95,8 @@ class Command(BaseCommand):
         folder = options["results"] or (RECORDED if name in WRITING_SETS else None)
         results, failed = {}, []
         for title, entry in SETS[name].items():
+            if options["only"] and title not in options["only"]:
+                continue
             if reason := _why_left_out(entry):
                 _say(f"{title} is left out: {reason}")
                 continue
@@ -132,11 +137,14 @@ def _add_plan_options(parser: ArgumentParser) -> None:
     add("--tarpit-mails", type=_count(0, 10_000_000), help="waiting for a site that answers late")
     add("--tarpit-seconds", type=float, help="before each of its replies")
     add("--signatures", type=int, choices=(1, 2), help="RSA-2048")
+    add("--ifma", action=BooleanOptionalAction, help="signing may use AVX-512 IFMA, where there is such a thing")
     add("--processes", type=_count(1, 64), help="of the senders")
     add("--source-ips", type=_loopback, help="such as 127.0.0.2,127.0.0.3")
     add("--seconds", type=_count(1, 600), help="of `accept`")
-    add("--connections", type=_count(1, 64), help="of `accept`")
+    add("--connections", type=_count(1, 64), help="of `accept` and `end_to_end`")
     add("--batch", type=_count(1, 1000), help="messages accepted at once")
+    add("--http", action=BooleanOptionalAction, help="`end_to_end` through POST /sends/batch")
+    add("--readers", action=BooleanOptionalAction, help="`accept` beside run_webhooks")
     add("--pace", type=float, help="messages a second; 0: as fast as it can")
     add("--backlog", type=_count(0, 10_000_000), help="of another project, waiting")
     add("--waiting", type=_count(0, 10_000_000), help="mails put into the tables by COPY in place of accepting")
@@ -170,6 +178,11 @@ def _refuse_options(name: str, given: dict[str, Any]) -> None:
         raise BenchError(f"The set {name} has plans of its own; options belong to single scenarios.")
 
 
+def _refuse_strangers(name: str, titles: Sequence[str] | None) -> None:
+    if unknown := set(titles or ()) - SETS[name].keys():
+        raise BenchError(f"The set {name} has no {sorted(unknown)[0]}; it has {', '.join(SETS[name])}.")
+
+
 def _use_cores(count: int | None) -> None:
     """Keep this process and all it starts on the first so many cores."""
     if count is None:
@@ -187,6 +200,10 @@ def _count(least: int, most: int) -> Any:
         return int(text)
 
     return read
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
 
 
 def _share(text: str) -> float:
