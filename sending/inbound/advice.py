@@ -35,12 +35,19 @@ log = structlog.get_logger(__name__)
 
 def keep(cursor: CursorWrapper, reports: Sequence[Report], now: datetime) -> list[bool]:
     """Store what the reports say of domains of ours; which of them are about one, new or said before."""
-    return [_keep(cursor, report.dmarc_report or report.tls_report, now) for report in reports]
+    said = [report.dmarc_report or report.tls_report for report in reports]
+    kept = [False] * len(said)
+    # in one order, so that two readers with the same reports do not wait for each other crosswise
+    for at, one in sorted(((at, one) for at, one in enumerate(said) if one), key=_by_report):
+        kept[at] = _keep(cursor, one, now)
+    return kept
 
 
-def _keep(cursor: CursorWrapper, said: DmarcReport | TlsReport | None, now: datetime) -> bool:
-    if said is None:
-        return False
+def _by_report(numbered: tuple[int, DmarcReport | TlsReport]) -> tuple[str, str]:
+    return numbered[1].organisation, numbered[1].report_id
+
+
+def _keep(cursor: CursorWrapper, said: DmarcReport | TlsReport, now: datetime) -> bool:
     kind = DomainReportKind.DMARC if isinstance(said, DmarcReport) else DomainReportKind.TLS
     outcome = _store(cursor, said, now) if is_plausible(said.begins_at, said.ends_at, now) else "implausible"
     REPORTS.labels(kind.value, outcome).inc()

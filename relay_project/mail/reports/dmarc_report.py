@@ -37,6 +37,7 @@ _HEAD = ("report_metadata", "policy_published")
 _ROOT = re.compile(rb"<(?:\w+:)?feedback[\s>]")
 _LONG_TAG = re.compile(rb"<[^<>]{4000}")  # hundreds of thousands of attributes cost the parser seconds
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+_BARE_ADDRESS = re.compile(r"<(?=[^<>\s]{1,320}@[^<>\s]{1,320}>)")  # <email><dmarc@example.com></email>
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,20};)")
 
 
@@ -72,10 +73,10 @@ def parse_dmarc_report(xml: bytes) -> DmarcReport:
 
 
 def _mended(xml: bytes) -> bytes:
-    """Octets that are no UTF-8, control characters and bare ampersands made harmless; what stands before the root left out."""
+    """Octets that are no UTF-8, control characters, bare ampersands and addresses made harmless; the root comes first."""
     text = _DECLARATION.sub("", clean(xml.lstrip(b"\xef\xbb\xbf"), len(xml)))
     begin = text.find("<feedback")
-    return _BARE_AMPERSAND.sub("&amp;", text[max(begin, 0) :]).encode()
+    return _BARE_ADDRESS.sub("&lt;", _BARE_AMPERSAND.sub("&amp;", text[max(begin, 0) :])).encode()
 
 
 @dataclass(slots=True)

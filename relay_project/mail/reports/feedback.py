@@ -55,6 +55,7 @@ _TITLE = re.compile(
     r"|report(?:ed|ing)? (?:as|of|for) (?:spam|abuse)|\bspamtrap ?hit|\bfeedback[ -]loop\b|\bfeedback report\b",
     re.IGNORECASE,
 )
+_DMARC_FAILURE = re.compile(r"\bdmarc (?:forensic|(?:authentication )?failure) report\b", re.IGNORECASE)
 _SPAMCOP = re.compile(r"\[ ?offending message ?\][ \t]*\n", re.IGNORECASE)
 _DAEMON = re.compile(r"\b(?:mailer-daemon|postmaster|mail delivery)\b", re.IGNORECASE)
 
@@ -77,6 +78,8 @@ def read_feedback(message: Message) -> Report | None:
     if said is not None:
         originals = [part for part in parts if part is not said and _is_original(part)]
         return _report(said.fields, originals[-1].fields if originals else [], message)
+    if _DMARC_FAILURE.search(header(message, "Subject")[:MAX_NAME]):  # some have no feedback part
+        return Report(ReportKind.NONE, feedback=Feedback(FeedbackType.AUTH_FAILURE, auth_failure="dmarc"))
     original = _complained_of(message, parts)
     return None if original is None else _report([], original, message)
 

@@ -92,7 +92,7 @@ def test_it_may_be_the_mail_itself():
     assert report.dmarc_report.report_id == "9391651994964116463"
 
 
-@pytest.mark.parametrize("noise", [b"\xff\xfe", b"\x00", b"&", b"\x0b"])
+@pytest.mark.parametrize("noise", [b"\xff\xfe", b"\x00", b"&", b"\x0b", b"<a@receiver.test>"])
 def test_octets_that_xml_forbids_do_not_lose_a_report(noise):
     report = parse_dmarc_report(PLAIN.replace(b"looks forwarded", b"looks " + noise + b" forwarded"))
 

@@ -70,7 +70,10 @@ def test_the_return_paths_token_is_found_when_nobody_is_named(name):
     assert read(name).original.tokens == (TOKEN,)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("not-spam", "not-spam"), ("auth-failure", "auth-failure")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("not-spam", "not-spam"), ("auth-failure", "auth-failure"), ("dmarc-failure-in-prose", "auth-failure")],
+)
 def test_feedback_that_nobody_complains_by_is_no_complaint(name, kind):
     report = read(name)
 
