@@ -54,7 +54,7 @@ if "DATABASE_URL" not in os.environ and "APP_SECRET" not in os.environ:
 
 # Commands that need neither a database nor secrets run without configuration (quickstart and bench make theirs).
 UNCONFIGURED_COMMANDS = {"quickstart", "bench", "chaos", "help", "--help", "version", "--version", "collectstatic"}
-UNCONFIGURED_COMMANDS |= {"makemigrations"}
+UNCONFIGURED_COMMANDS |= {"makemigrations", "parse_report"}
 _unconfigured = len(sys.argv) < 2 or sys.argv[1] in UNCONFIGURED_COMMANDS or "mypy" in sys.argv[0]
 
 # --- What an operator must say -------------------------------------------------------------------------------------

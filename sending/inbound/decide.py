@@ -79,7 +79,7 @@ class Blow:
         if self.type is not FeedbackType.BOUNCE or self.reported.bounce_class is not BounceClass.INFRASTRUCTURE:
             return None
         verdict: Verdict | None = _VERDICTS.get(self.reported.rule)
-        return (verdict.cause if verdict else None) or Cause.PROTOCOL
+        return verdict.cause if verdict else Cause.PROTOCOL
 
     @property
     def code(self) -> int:

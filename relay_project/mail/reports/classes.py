@@ -128,7 +128,9 @@ def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgem
     """Judge a diagnostic; `status` is what the report's Status field says, if it has one. Never raises."""
     text = clean(" ".join(text[:_READ].split()))
     code, quoted, said = _reply_in(text)
-    status = _better(quoted, status) or _exit_status(text)
+    status = _better(quoted, status)
+    if status[2:] in _SAYS_NOTHING:
+        status = _exit_status(text) or status
     if not code and not status and not text:
         return Judgement(BounceClass.UNKNOWN, is_vague=True)
     if status[2:] in _EXPIRED:
@@ -164,10 +166,10 @@ def _reply_in(text: str) -> tuple[str, str, str]:
 
 
 def _better(quoted: str, status: str) -> str:
-    """The enhanced code that says more; the quoted one where both do."""
-    if quoted and (quoted[2:] not in _SAYS_NOTHING or not status or status[2:] in _SAYS_NOTHING):
-        return quoted
-    return status or quoted
+    """The enhanced code that says more; the quoted one where both do or neither does."""
+    if status and status[2:] not in _SAYS_NOTHING and quoted[2:] in _SAYS_NOTHING:
+        return status
+    return quoted or status
 
 
 def _exit_status(text: str) -> str:

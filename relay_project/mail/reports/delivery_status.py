@@ -5,7 +5,7 @@ end, case, comment and folding is met here, and all recipients are read.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from email.message import Message
 
 from relay_project.mail.reports.classes import MAX_REASON, judge, status_in
@@ -81,12 +81,26 @@ def read_delivery_status(message: Message) -> Report | None:
     }
     original = read_original(message, clean(of_message.get("original-envelope-id", ""), 500))
     prose = _prose(message)
-    found = [_recipient(fields, original, prose, len(of_recipients) == 1) for fields in of_recipients]
-    recipients = tuple(dict.fromkeys(found))
+    is_only = len(of_recipients) == 1
+    recipients = _merged(_recipient(fields, original, prose, is_only) for fields in of_recipients[:MAX_RECIPIENTS])
     failed = any(recipient.action not in _SUCCESS for recipient in recipients)
     reporting_mta = clean(_untyped(of_message.get("reporting-mta", "")), 255)
     kind = ReportKind.BOUNCE if failed else ReportKind.NONE
     return Report(kind, recipients, original, reporting_mta=reporting_mta)
+
+
+def _merged(found: Iterable[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
+    """Each address once, with the worst and clearest that is said of it."""
+    kept: dict[str, ReportedRecipient] = {}
+    for one in found:
+        there = kept.setdefault(one.address.lower(), one)
+        if _weight(one) > _weight(there):
+            kept[one.address.lower()] = one
+    return tuple(kept.values())
+
+
+def _weight(one: ReportedRecipient) -> tuple[bool, bool, bool]:
+    return one.action is Action.FAILED, one.action is Action.DELAYED, one.bounce_class is not BounceClass.UNKNOWN
 
 
 def _wrapped(message: Message) -> Message | None:
@@ -205,10 +219,10 @@ def _recipient(fields: Fields, original: Original, prose: str, is_only: bool) ->
         and not status.startswith("5")
     ):
         action = Action.DELAYED
-    said = " ".join(
-        filter(None, [_beside(fields.get("status", "")), *(_untyped(fields.get(name, "")) for name in _WHAT_WAS_SAID)])
-    )
-    judgement = judge(said, status, action)
+    diagnostic = " ".join(filter(None, (_untyped(fields.get(name, "")) for name in _WHAT_WAS_SAID)))
+    beside = _beside(fields.get("status", ""))
+    said = diagnostic or beside
+    judgement = judge(f"{diagnostic} {beside}", status, action)
     if action in _SUCCESS:
         return ReportedRecipient(address, status, judgement.code, reason=clean(said, MAX_REASON), action=action)
     if judgement.is_vague:
