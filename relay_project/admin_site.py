@@ -142,13 +142,20 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 
 
 def menu(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar, in groups."""
+    """The sidebar, in groups. The page is the entry's whose address is the longest part of its own: some have pages below."""
+    links = {
+        _url(view) for _, entries in MENU for _, _, view in entries if view != "index" or request.path == _url(view)
+    }
+    here = max((link for link in links if request.path.startswith(link)), key=len, default="")
     return [
         {
             "title": title,
             "separator": bool(title),
             "collapsible": title == "Machinery",
-            "items": [{"title": name, "icon": icon, "link": _url(view)} for name, icon, view in entries],
+            "items": [
+                {"title": name, "icon": icon, "link": _url(view), "active": _url(view) == here}
+                for name, icon, view in entries
+            ],
         }
         for title, entries in MENU
     ]

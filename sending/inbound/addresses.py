@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from django.conf import settings
 
+from projects.domain_reports import DMARC_ADDRESS, TLS_ADDRESS
 from projects.models import Domain
 from relay_project.db.keyring import ring
 from relay_project.db.lookup import Remembered
@@ -17,8 +18,8 @@ from relay_project.mail.verp import ForgedToken, NotAToken, Token, read_reverse_
 from relay_project.metrics import Counter
 
 POSTMASTER, ABUSE = "postmaster", "abuse"
-FEEDBACK_LOOP, TLS_REPORTS, DMARC_REPORTS = "fbl", "tls-reports", "dmarc"
-NAMES = frozenset({POSTMASTER, ABUSE, FEEDBACK_LOOP, TLS_REPORTS, DMARC_REPORTS})
+FEEDBACK_LOOP = "fbl"
+NAMES = frozenset({POSTMASTER, ABUSE, FEEDBACK_LOOP, TLS_ADDRESS, DMARC_ADDRESS})
 EVERYWHERE = frozenset({POSTMASTER, ABUSE})  # wherever mail for us may come in
 PURPOSE = "return-path"  # of the keys in the ring
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.models import AuditEntry, User
 from projects.models import DomainReport
+from relay_project.admin_site import menu
 from relay_project.mail.reports.parse import parse_report
 from relay_project.mail.reports.shown import report_object
 from sending.models import InboundMail
@@ -90,3 +91,14 @@ def test_it_is_for_staff_alone(bob: User) -> None:
     client.force_login(bob)
     assert client.get(url()).status_code in (302, 403)
     assert client.post(url(), {"mail": COMPLAINT.decode()}).status_code in (302, 403)
+
+
+def test_the_menu_marks_the_page_and_not_the_list_above_it(staff_client: Client) -> None:
+    request = RequestFactory().get(url())
+    assert [item["title"] for group in menu(request) for item in group["items"] if item["active"]] == ["Parse a report"]
+    request = RequestFactory().get(reverse("admin:sending_inboundmail_changelist") + "7/change/")
+    assert [item["title"] for group in menu(request) for item in group["items"] if item["active"]] == [
+        "Mail that came in"
+    ]
+    request = RequestFactory().get(reverse("admin:index"))
+    assert [item["title"] for group in menu(request) for item in group["items"] if item["active"]] == ["Overview"]
