@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 
 from relay_project.mail.reports.model import Report, ReportKind
 from relay_project.mail.reports.parse import parse_report
+from relay_project.mail.reports.shown import report_object
 
 STDIN = "-"
 
@@ -47,21 +48,7 @@ class Command(BaseCommand):
 
 def as_json(file: str, report: Report) -> dict[str, object]:
     """What is printed for one file."""
-    found: dict[str, object] = {
-        "file": file,
-        "kind": report.kind.value,
-        "recipients": [
-            {
-                "address": recipient.address,
-                "status": recipient.status,
-                "code": recipient.code,
-                "class": recipient.bounce_class.value,
-                "reason": recipient.reason,
-                "action": recipient.action.value,
-            }
-            for recipient in report.recipients
-        ],
-    }
+    found: dict[str, object] = {"file": file, **report_object(report)}
     return found | ({"error": report.trouble} if report.trouble else {})
 
 
