@@ -68,6 +68,8 @@ GOALS = (
     Goal("accept", "rate", 800, "POST /sends, one message each, requests/s"),
     Goal("accept-400", "percentiles.p99", 100, "POST /sends at 400/s, p99, ms", at_most=True),
     Goal("accept-batch", "rate", 10_000, "POST /sends/batch, 1,000 messages each, messages/s"),
+    Goal("reports", "stored_per_second", 500, "reports stored and acknowledged, a second"),
+    Goal("reports", "rate", 300, "reports parsed and applied, a second"),
     *(
         Goal("search", f"searches.{kind}.p99", 50, f"GET /sends over 10 M sends, {says}, p99, ms", at_most=True)
         for kind, says in (

@@ -17,6 +17,7 @@ from relay_project.bench.launch import BUILD_ARCHIVE, BUILD_HISTORY
 from relay_project.bench.outgoing import drain, end_to_end
 from relay_project.bench.peers.compare import postfix
 from relay_project.bench.plan import BenchError, Plan
+from relay_project.bench.reports import reports
 from relay_project.bench.scenarios import PEER_SCENARIO
 from relay_project.bench.search import search
 from relay_project.bench.suppressions import suppressions
@@ -29,6 +30,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "accept": accept,
     PEER_SCENARIO: postfix,
     "search": search,
+    "reports": reports,
     "suppressions": suppressions,
     BUILD_HISTORY: build_history,
     BUILD_ARCHIVE: build_archive,

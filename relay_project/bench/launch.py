@@ -90,7 +90,8 @@ def _run_over(plan: Plan, place: Place, database: BenchDatabase) -> dict[str, An
 
 def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, str]:
     """The settings of a run and of the processes it starts; what tunes the engine is taken from the caller's."""
-    ports = choose_ports(dict.fromkeys(("WEB_BIND", "PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "SANDBOX_SMTP"), 0))
+    probes = ("PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "PROBE_SMTP")
+    ports = choose_ports(dict.fromkeys(("WEB_BIND", *probes, "SANDBOX_SMTP", "SMTP_MX"), 0))
     return {
         **os.environ,
         "RELAY_ENV_FILE": os.devnull,
@@ -101,6 +102,8 @@ def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, 
         "APP_SECRET": database.secret or secrets.token_urlsafe(32),
         "INSTANCE_DOMAIN": INSTANCE_DOMAIN if plan.signatures == 2 else UNSIGNED_DOMAIN,
         "SERVER_NAME": "bench",
+        "SMTP_SUBMISSION": "",
+        "SMTP_SUBMISSIONS": "",
         "SOURCE_IPS": ",".join(plan.source_ips),
         "SANDBOX_INTERNET": "false",
         "DNS_RESOLVERS": f"{LOOPBACK}:9",  # the discard port: nobody is asked, SMTP_ROUTES says it all

@@ -63,6 +63,11 @@ SCENARIOS = {
         ("messages",),
         {"messages": 1_000_000},
     ),
+    "reports": Scenario(
+        "mail that left comes back as reports, which are stored, and then read",
+        ("messages", "connections", "batch"),
+        {"messages": 6_000, "connections": 20},
+    ),
     "search": Scenario(
         "GET /sends with filters, over 10 M sends in 30 daily partitions",
         ("archive",),

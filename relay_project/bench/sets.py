@@ -48,6 +48,7 @@ FULL = {
     "readers": Entry("readers", repeat=THRICE),
     "readers-400": Entry("readers", {"pace": 400.0, "connections": 16}),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
+    "reports": Entry("reports", repeat=THRICE),
     "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }

@@ -1,13 +1,21 @@
 """What the sandbox reports later, through the real sender, SMTP back to us, the store, the reader and the log."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
 
 from projects.models import Event
-from relay_project.net.smtp_server.model import Mail, Peer, RcptTo, Service
-from relay_project.sandbox.smtp import ReceivedMail
+from relay_project.bench.peers.postfix import Postfix, why_not
+from relay_project.net.smtp_server.certificates import Certificates
+from relay_project.net.smtp_server.limits import Limits
+from relay_project.net.smtp_server.listener import Listener
+from relay_project.net.smtp_server.model import Service
+from relay_project.net.smtp_server.server import SmtpServer
+from relay_project.quickstart.ports import choose_ports
 from sending.inbound.read import measure
 from sending.inbound.reception import InboundReception
 from sending.inbound.store import CHANNEL
@@ -23,34 +31,33 @@ pytestmark = pytest.mark.journey
 
 
 class WayBack:
-    """Mail that comes back over SMTP goes to our reception, as port 25 would give it; a RCPT that it refuses is kept."""
+    """Our port 25, in the loop of the internet, and the sandbox's and Postfix's way to it."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.refused: list[str] = []
-        self.replies: list[int] = []
+        self.port = choose_ports({"mx": 0})["mx"]
         smtp = world.internet.smtp
         smtp._route = self._route
         smtp._report_seconds = 0.05
-        self._take, smtp._received = smtp._received, self._received
-        self.reception = InboundReception()
+        world.internet.call(self._start())
 
     async def _route(self, domain: str) -> tuple[str, int]:
-        return "127.0.0.1", self.world.internet.smtp.port
+        return "127.0.0.1", self.port
 
-    async def _received(self, mail: ReceivedMail) -> None:
-        if mail.reverse_path:
-            assert self._take is not None
-            await self._take(mail)
-            return
-        peer = Peer(mail.peer, 1, "127.0.0.1", 25, Service.MX, helo=mail.helo_name)
-        for recipient in mail.recipients:
-            if await self.reception.recipient(peer, None, "", recipient) is not None:
-                self.refused.append(recipient)
-        taken = tuple(RcptTo(recipient) for recipient in mail.recipients if recipient not in self.refused)
-        self.replies.append((await self.reception.message(Mail(peer, None, "", taken, mail.data))).code)
+    async def _start(self) -> None:
+        self.reception = InboundReception()
+        self.server = SmtpServer(
+            {Service.MX: self.reception},
+            [Listener(Service.MX, "127.0.0.1", self.port)],
+            Limits(),
+            Certificates("mx.relay.test"),
+            hostname="mx.relay.test",
+            domain="relay.test",
+        )
+        await self.server.start()
 
     def stop(self) -> None:
+        self.world.internet.call(self.server.stop(5))
         self.world.internet.call(self.reception.close())
 
 
@@ -81,8 +88,6 @@ def test_what_comes_back_later_ends_in_the_right_states_without_a_hand_on_it(wor
     }
     sends = {address: world.send(address) for address in expected}
     eventually(lambda: {a: world.statuses(send)[0] for a, send in sends.items()} == expected)
-    assert way_back.refused == []
-    assert set(way_back.replies) == {250}
     assert dict(Suppression.objects.values_list("email", "reason")) == {
         "missing+async@one.example": "bounce",
         "disabled+async@two.example": "bounce",
@@ -111,3 +116,33 @@ def test_one_report_for_each_recipient_of_a_transaction(world: World, way_back: 
     accepted = world.send("missing+async+1@one.example", "ann@one.example", "complaint+2@one.example")
     eventually(lambda: world.statuses(accepted) == ["bounced", "accepted", "complained"])
     assert len(world.attempts(accepted)) == 1
+
+
+@pytest.fixture
+def postfix(world: World, way_back: WayBack) -> Iterator[Postfix]:
+    """A real Postfix that takes everything and hands it on to the sandbox, which is where it learns what bounces."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="relay-postfix-"))
+    folder.chmod(0o755)
+    settings = {
+        "default_transport": f"smtp:[127.0.0.1]:{world.internet.smtp.port}",
+        "transport_maps": f"inline:{{{{relay.test = smtp:[127.0.0.1]:{way_back.port}}}}}",
+    }
+    with Postfix(folder / "instance", settings) as running_postfix:
+        yield running_postfix
+    shutil.rmtree(folder)
+
+
+@pytest.mark.postfix
+def test_a_real_postfix_bounces_a_mail_and_its_recipient_turns_bounced(world: World, postfix: Postfix) -> None:
+    world.start_sender(OUTGOING_SMTP_PORT=str(postfix.port))
+    accepted = world.send("ann@one.example", "missing@one.example", "disabled@one.example")
+    eventually(lambda: world.statuses(accepted) == ["accepted", "bounced", "bounced"])
+    assert sorted(Suppression.objects.values_list("email", flat=True)) == [
+        "disabled@one.example",
+        "missing@one.example",
+    ]
+    row = Feedback.objects.get(recipient_id=world.recipients(accepted)[1].pk)
+    assert (row.is_proven, row.bounce_class, row.status, row.code) == (True, "hard", "5.1.1", 550)
+    assert "No such mailbox here" in row.reason
