@@ -188,6 +188,10 @@ class SmtpServer:
         reason = "cut"
         try:
             reason = await session.run()
+        except Exception:
+            log.exception("smtp.session_failed", peer=peer.address, service=peer.service)
+            counts.DEFECTS.inc()
+            wire.abort()
         finally:
             self.house.peers.leave(peer.address)
             counts.OPEN.labels(peer.service).dec()

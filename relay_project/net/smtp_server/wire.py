@@ -255,11 +255,14 @@ class Wire(asyncio.BufferedProtocol):
         self._in.clear()
         linger = linger and self._over is None and not self.transport.is_closing() and self.transport.can_write_eof()
         self.deadline = self._loop.time() + (LINGER_SECONDS if linger else CLOSE_SECONDS)
-        if linger:
-            self.transport.write_eof()
-            self._read_on()
-        else:
-            self.transport.close()
+        try:
+            if linger:
+                self.transport.write_eof()
+                self._read_on()
+            else:
+                self.transport.close()
+        except OSError:
+            self.transport.abort()  # the peer was quicker
 
     def abort(self) -> None:
         """Hang up at once."""
