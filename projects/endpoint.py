@@ -16,7 +16,7 @@ from relay_project.web.body import check_length
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import Fields
 from relay_project.web.json import accept_chunked
-from relay_project.web.pagination import read_path_id
+from relay_project.web.pagination import read_number, read_path_id
 
 Subject = TypeVar("Subject", bound=Model)
 
@@ -67,6 +67,22 @@ class Endpoint(APIView):
             raise ApiError(404, str(missing)) from None
         except ForeignEntity as foreign:
             raise ApiError(403, str(foreign)) from None
+
+    def filter_id(self, objects: QuerySet[Subject], name: str) -> int | None:
+        """The id that a list is asked for, None for none; raises ApiError 400, and 403 for another project's object.
+
+        What is nobody's may have been deleted, and its traces are still listed.
+        """
+        wanted = read_number(self.request.query_params, name)
+        if wanted is None:
+            return None
+        try:
+            entity(objects, self.project, wanted)
+        except NoSuchEntity:
+            pass
+        except ForeignEntity as foreign:
+            raise ApiError(403, str(foreign)) from None
+        return wanted
 
 
 def person_of(view: Endpoint) -> User:

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from projects.activity import Filter, entries_of, entry_objects
 from projects.api.schemas import LAST_MOMENT
 from projects.endpoint import Endpoint
+from projects.models import ApiKey
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
 from relay_project.web.pagination import read_number, read_page, read_text, within
@@ -93,7 +94,7 @@ class AuditLogView(Endpoint):
         asked = read_page(query)
         wanted = Filter(
             user_id=read_number(query, "user_id"),
-            api_key_id=read_number(query, "api_key_id"),
+            api_key_id=self.filter_id(ApiKey.objects.all(), "api_key_id"),
             action=read_text(query, "action", MAX_ACTION),
             since=_read_moment(query, "since"),
             until=_read_moment(query, "until"),

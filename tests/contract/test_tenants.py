@@ -14,6 +14,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import User
+from projects import guesses
+from relay_project.db.rates import Rate
 from relay_project.web.openapi import document, operations
 from tests.contract.conftest import There, filled
 from tests.sending.api.conftest import Api
@@ -124,6 +126,8 @@ def test_every_endpoint_refuses_another_projects_objects_and_leaves_them_as_they
 @pytest.mark.parametrize(
     ("method", "path", "body", "wanted"),
     [
+        ("GET", "/webhooks/deliveries?webhook_id={webhooks/{webhook_id}}", None, FOREIGN),
+        ("GET", "/audit-log?api_key_id={api-keys/{key_id}}", None, FOREIGN),
         ("GET", "/domains/by?id={domains/{domain}}", None, (400, "Domain does not belong to the project")),
         ("GET", "/domains/by?domain=charlie.example.test", None, (400, "Domain not found")),
         ("GET", "/domains/charlie.example.test", None, (404, "Domain not found")),
@@ -135,11 +139,37 @@ def test_every_endpoint_refuses_another_projects_objects_and_leaves_them_as_they
 def test_ids_in_queries_and_bodies_are_refused_as_well(
     api: Api, foreign_api: Api, foreign_there: There, method: str, path: str, body: Any, wanted: tuple[int, str]
 ) -> None:
-    path = re.sub(r"{(\w+/{\w+})}", lambda match: str(foreign_there[match[1]]), path)
+    path = re.sub(r"{([\w-]+/{\w+})}", lambda match: str(foreign_there[match[1]]), path)
     body = body and {name: foreign_there[place] for name, place in body.items()}
     before = inventory(foreign_api)
     assert refusal(api(method, path, body), wanted[1]) == wanted
     assert inventory(foreign_api) == before
+
+
+def test_a_filter_by_an_id_that_is_nobodys_finds_nothing(api: Api, there: There) -> None:
+    """It may have been deleted; what was told and done is still listed."""
+    for path in ("/webhooks/deliveries?webhook_id=4711", "/audit-log?api_key_id=4711", "/audit-log?user_id=4711"):
+        assert (api.get(path).status_code, api.get(path).json()) == (200, []), path
+    key = there["api-keys/{key_id}"]
+    assert api("DELETE", f"/api-keys/{key}").status_code == 200
+    assert api.get(f"/audit-log?api_key_id={key}").status_code == 200
+
+
+def test_every_filter_by_an_id_is_known_here() -> None:
+    """One that is new is looked at: does it tell of another project's objects?"""
+    found = {
+        f"{method} {path}?{parameter['name']}"
+        for method, path, operation in endpoints()
+        for parameter in operation["parameters"]
+        if parameter["in"] == "query" and parameter["name"].endswith("id") and parameter["name"] != "before_id"
+    }
+    assert found == {
+        "GET /webhooks/deliveries?webhook_id",
+        "GET /audit-log?api_key_id",
+        "GET /audit-log?user_id",  # people belong to no project; only what they did in this one is listed
+        "GET /domains/by?id",
+        "DELETE /domains?id",
+    }
 
 
 def test_no_list_shows_anything_of_another_project(
@@ -166,6 +196,40 @@ def test_a_project_of_others_is_closed_to_a_session(foreign_api: Api, foreign_th
             wanted = (403, "You do not have access to this project.")
             assert refusal(response, wanted[1]) == wanted, (method, path)
     assert inventory(foreign_api) == before
+
+
+# --- Staff ---------------------------------------------------------------------------------------------------------
+
+
+def staff_calls() -> list[tuple[str, str]]:
+    """(METHOD, path) of every call of the staff API, from the URL map itself."""
+    inside = next(p for p in get_resolver().url_patterns if str(p.pattern) == "api/sudo/")
+    assert isinstance(inside, URLResolver)
+    paths = [re.sub(r"<\w+:(\w+)>", "4711", str(pattern.pattern)) for pattern in inside.url_patterns]
+    return [(method, path) for path in paths for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [
+        ("a project's key", "Invalid API key."),
+        ("its owner's session", "You do not have sudo access."),
+        ("nothing", "auth_required"),
+    ],
+)
+def test_nobody_but_staff_gets_into_the_staff_api(
+    way: str, wanted: str, api: Api, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even to a 404 or a 405: whoever is not staff learns nothing of what there is."""
+    client = browser if way == "its owner's session" else Client()
+    headers = {"Authorization": f"Bearer {api.token}"} if way == "a project's key" else {}
+    monkeypatch.setattr(guesses, "WRONG", Rate("wrong keys", 1_000_000, 60))
+    before, calls = inventory(api), staff_calls()
+    for method, path in calls:
+        response = client.generic(method, f"/api/sudo/{path}", b"{}", content_type="application/json", headers=headers)
+        assert refusal(response, wanted) == (403, wanted), (method, path)
+    assert len(calls) > 200
+    assert inventory(api) == before
 
 
 # --- Pages ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from projects.endpoint import Endpoint
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
 from relay_project.web.fields import NOT_A_CHOICE, Fields
-from relay_project.web.pagination import read_number, read_page
+from relay_project.web.pagination import read_page
 from relay_project.web.schema import EMPTY_LIST, listed
 from webhooks.api.schemas import (
     DELIVERIES_QUERY,
@@ -146,7 +146,8 @@ class DeliveriesView(Endpoint):
     def get(self, request: Request) -> Response:
         """A page of deliveries, the newest first."""
         page = read_page(request.query_params)
-        found = deliveries_of(self.project, datetime.now(UTC), read_number(request.query_params, "webhook_id"))
+        webhook_id = self.filter_id(Webhook.objects.defer("secret"), "webhook_id")
+        found = deliveries_of(self.project, datetime.now(UTC), webhook_id)
         if page.before_id is not None:
             found = found.filter(pk__lt=page.before_id)
         return Response([delivery_object(delivery) for delivery in found[: page.limit]])
