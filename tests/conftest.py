@@ -1,11 +1,16 @@
 """Fixtures of the whole suite."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
 
 from tests import database
+
+OWN_DATABASE = settings.DATABASES["default"]["NAME"]  # read before any test database is made
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,6 +28,24 @@ def pytest_unconfigure() -> None:
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Have a server running before the test database is made (pytest-django asks this fixture first)."""
     database.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, django_db_keepdb: bool) -> Iterator[None]:
+    """A database of the tests' own also when a run has only tests that clean up for a whole file.
+
+    pytest-django makes one for tests that are marked, which these are not. Without it their rows would be made in the
+    database that DATABASE_URL names, and be removed with whatever else is there.
+    """
+    if connection.settings_dict["NAME"] != OWN_DATABASE:
+        yield
+        return
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases={"default"}, keepdb=django_db_keepdb)
+    yield
+    if not django_db_keepdb:
+        with django_db_blocker.unblock():
+            teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture

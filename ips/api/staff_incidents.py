@@ -15,7 +15,7 @@ from projects.staff_endpoint import StaffEndpoint, page_of
 from relay_project.mail.classify import Cause
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError
-from relay_project.web.pagination import read_page, read_text
+from relay_project.web.pagination import read_choice, read_page
 from relay_project.web.schema import (
     answer,
     body,
@@ -32,6 +32,7 @@ from relay_project.web.schema import (
 )
 
 STATES = ("open", "acknowledged", "closed")
+YES_OR_NO = ("true", "false", "1", "0")
 MAX_NOTE = 255  # characters, the column's
 _REPLY = re.compile(r"(\d{3})[ -]?(\d\.\d{1,3}\.\d{1,3})?\s*(.*)", re.DOTALL)
 
@@ -94,7 +95,7 @@ class IncidentsView(StaffEndpoint):
         """A page, the newest first."""
         query = request.query_params
         rows = Incident.objects.select_related("source_ip")
-        match read_text(query, "state"):
+        match read_choice(query, "state", STATES):
             case "open":
                 rows = rows.filter(closed_at=None, acknowledged_at=None)
             case "acknowledged":
@@ -139,14 +140,14 @@ class BouncesView(StaffEndpoint):
     @describe(
         "listInfrastructureBounces",
         "List incidents as infrastructure bounces",
-        query={**page("limit", "offset"), "is_read": choice(("true", "false", "1", "0"))},
+        query={**page("limit", "offset"), "is_read": choice(YES_OR_NO)},
         answer=listed(BOUNCE),
     )
     def get(self, request: Request) -> Response:
         """A page, the newest first."""
         query = request.query_params
         rows = Incident.objects.all()
-        match read_text(query, "is_read"):
+        match read_choice(query, "is_read", YES_OR_NO):
             case "true" | "1":
                 rows = rows.exclude(acknowledged_at=None, closed_at=None)
             case "false" | "0":

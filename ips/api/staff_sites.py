@@ -35,6 +35,7 @@ from relay_project.web.schema import (
 )
 
 LIMITS = tuple(field.name for field in names_of(Limits))
+NOT_A_DOMAIN = "This value is not a full domain name, nor *."
 NO_ADDRESS = "There is no source IP with this id."
 WHICH: dict[str, Schema] = {
     "site": text(
@@ -287,5 +288,5 @@ def _which(fields: Fields) -> tuple[str, SourceIp | None]:
 def _domain(raw: str) -> str:
     try:
         return tls_policies.read_domain(raw)
-    except ValueError as error:
-        raise violation("domain", str(error)) from None
+    except ValueError:
+        raise violation("domain", NOT_A_DOMAIN) from None

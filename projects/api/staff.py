@@ -30,7 +30,7 @@ from projects.staff_keys import NewStaffKey, create_staff_key, revoke_staff_key
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError
 from relay_project.web.pagination import read_number, read_page, read_text
-from relay_project.web.schema import EMPTY_LIST, identifier, listed, page, text
+from relay_project.web.schema import EMPTY_LIST, integer, listed, page, text
 
 YOURSELF = "You cannot take your own access away; another member of staff can."
 MAX_REASON = 255  # characters
@@ -165,10 +165,10 @@ class StaffAuditView(StaffEndpoint):
         query={
             **page("limit", "before_id"),
             "action": text("Such as `queue.paused`, or its beginning: `queue.`."),
-            "actor_id": identifier(),
-            "project_id": identifier(),
+            "actor_id": integer(),
+            "project_id": integer(),
             "subject_kind": text("With `subject_id`: what it was done to."),
-            "subject_id": identifier(),
+            "subject_id": integer(),
         },
         answer=listed(AUDIT_ENTRY),
     )

@@ -17,11 +17,11 @@ from projects.models.domain import DomainStatus
 from projects.objects import domain_object, domain_objects
 from projects.staff_endpoint import StaffEndpoint, page_of
 from relay_project.web.describe import describe
-from relay_project.web.pagination import read_number, read_page, read_text
-from relay_project.web.schema import answer, body, choice, identifier, listed, nullable, page, text
+from relay_project.web.pagination import read_choice, read_number, read_page, read_text
+from relay_project.web.schema import answer, body, choice, integer, listed, nullable, page, text
 
 MAX_REASON = 200  # characters; the rest of the column says that it is a suspension
-PROJECT_ID = {"project_id": identifier("Of this project alone.")}
+PROJECT_ID = {"project_id": integer("Of this project alone.")}
 
 
 class StaffProjectsView(StaffEndpoint):
@@ -33,7 +33,7 @@ class StaffProjectsView(StaffEndpoint):
         query={
             **page("limit", "before_id"),
             "search": text("A part of the name."),
-            "organization_id": identifier("An installation is one organisation, 0: any other number has no projects."),
+            "organization_id": integer("An installation is one organisation, 0: any other number has no projects."),
         },
         answer=answer("StaffProjects", {"projects": listed(STAFF_PROJECT), "orgs": listed(ORGANISATION)}),
     )
@@ -90,7 +90,7 @@ class StaffDomainsView(StaffEndpoint):
             domains = domains.filter(domain__contains=search.lower())
         if (project_id := read_number(query, "project_id")) is not None:
             domains = domains.filter(project_id=project_id)
-        if status := read_text(query, "status"):
+        if status := read_choice(query, "status", DomainStatus.values):
             domains = domains.filter(status=status)
         return Response(domain_objects(list(page_of(domains, read_page(query)))))
 

@@ -39,7 +39,9 @@ NEW_STAFF_KEY = body(
     {
         "name": text(blank=False),
         "is_read_only": boolean("Opens GET alone; default: no."),
-        "allowed_ips": listed(text(blank=False), "Addresses and networks; empty: from anywhere.", maxItems=1000),
+        "allowed_ips": listed(
+            text(format="address-or-network"), "As those of API keys; empty: from anywhere.", maxItems=100
+        ),
         "expires_at": integer("Unix seconds in the future; null: never."),
     },
     ["name"],

@@ -10,7 +10,7 @@ from projects.models import Project
 from projects.objects import timestamp
 from projects.staff_endpoint import StaffEndpoint
 from queues import pause
-from queues.manage import EXISTS, MAX_NAME, NO_QUEUE, create_queue, dedicate, find_queue, own_queue
+from queues.manage import EXISTS, MAX_NAME, NAME, NO_QUEUE, NOT_A_NAME, create_queue, dedicate, find_queue, own_queue
 from queues.models import ProjectQueue, Queue
 from relay_project.web.describe import describe
 from relay_project.web.schema import answer, body, boolean, identifier, listed, moment, nullable, string, text
@@ -28,7 +28,7 @@ QUEUE = answer(
         "project_ids": listed(identifier(), "Projects that staff gave this queue."),
     },
 )
-NEW_QUEUE = body("NewQueue", {"name": text(maximum=MAX_NAME, blank=False)}, ["name"])
+NEW_QUEUE = body("NewQueue", {"name": text(NOT_A_NAME, maximum=MAX_NAME, pattern=f"^{NAME.pattern}$")}, ["name"])
 REASON = body("PauseReason", {"reason": text("Kept in the audit log and shown to staff.", blank=False)}, ["reason"])
 OWN_QUEUE = answer("ProjectsQueue", {"project_id": identifier(), "queue": nullable(QUEUE)})
 

@@ -1,10 +1,10 @@
 """Reading `limit`, `before_id`, `offset` and other whole numbers of a query, and ids of a path."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from relay_project.web.errors import ApiError, violation
-from relay_project.web.fields import parse_integer
+from relay_project.web.fields import NOT_A_CHOICE, parse_integer
 
 DEFAULT_LIMIT = 50  # as the contract
 MAX_LIMIT = 1000  # rows; the contract has no maximum, which lets one request read everything
@@ -47,6 +47,14 @@ def read_text(query: Mapping[str, str], name: str, maximum: int = 255) -> str | 
     value = query.get(name) or None
     if value is not None and ("\0" in value or len(value) > maximum):
         raise ApiError(400, f'Invalid query parameter "{name}".')
+    return value
+
+
+def read_choice(query: Mapping[str, str], name: str, choices: Collection[str]) -> str | None:
+    """One of some words, None when absent or empty; raises ApiError 400, and Violations for another word."""
+    value = read_text(query, name)
+    if value is not None and value not in choices:
+        raise violation(name, NOT_A_CHOICE)
     return value
 
 

@@ -12,8 +12,7 @@ from projects.objects import timestamp
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
 from relay_project.web.errors import violation
-from relay_project.web.fields import NOT_A_CHOICE
-from relay_project.web.pagination import read_number, read_text
+from relay_project.web.pagination import read_choice, read_number, read_text
 from relay_project.web.schema import answer, choice, integer, listed, moment, nullable, number, string, text
 from sending.api.sends import DATE, read_moment
 from sending.models import Dimension
@@ -111,7 +110,7 @@ class StatsView(Endpoint):
     )
     def get(self, request: Request) -> Response:
         """How much, and how badly, of the last 30 days, 7 days or 24 hours."""
-        period = _choice(request.query_params, "period", PERIODS, "30d")
+        period = read_choice(request.query_params, "period", list(PERIODS)) or "30d"
         [figures] = read_figures(self.project.pk, datetime.now(UTC) - PERIODS[period])
         return Response(
             {"sends": figures.sends, "bounce_rate": figures.bounce_rate, "complaint_rate": figures.complaint_rate}
@@ -167,8 +166,8 @@ class SeriesView(Endpoint):
 
 def read_range(query: Mapping[str, str], project_id: int, now: datetime) -> Range:
     """What a query asks for; raises ApiError 422 with the parameter."""
-    interval = Interval(_choice(query, "interval", Interval, Interval.DAY.value))
-    dimension = Dimension(_choice(query, "by", DIMENSIONS, Dimension.PROJECT.value))
+    interval = Interval(read_choice(query, "interval", list(Interval)) or Interval.DAY)
+    dimension = Dimension(read_choice(query, "by", list(DIMENSIONS)) or Dimension.PROJECT)
     end = _moment(query, "to", is_end=True) or now
     usual = timedelta(days=1) if interval is Interval.HOUR else timedelta(days=CHART_DAYS)
     start = _moment(query, "from", is_end=False) or end - usual
@@ -217,13 +216,6 @@ def counts(figures: Figures) -> dict[str, Any]:
         "bounce_rate": figures.bounce_rate,
         "complaint_rate": figures.complaint_rate,
     }
-
-
-def _choice(query: Mapping[str, str], name: str, choices: Any, default: str) -> str:
-    value = read_text(query, name) or default
-    if value not in list(choices):
-        raise violation(name, NOT_A_CHOICE)
-    return value
 
 
 def _moment(query: Mapping[str, str], name: str, *, is_end: bool) -> datetime | None:

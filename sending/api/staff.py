@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
+from ips.sites import MAX_SITE
 from projects.models import Project
 from projects.objects import timestamp
 from projects.staff_endpoint import StaffEndpoint, page_of
@@ -94,8 +95,8 @@ NEW_ORDER = body(
         "queue_id": identifier(),
         "to_queue_id": identifier("Of a reroute."),
         "project_id": identifier("Only this project's mail."),
-        "domain": text("Only mail to this domain."),
-        "site": text("Only mail that hangs at this site, or was tried there last."),
+        "domain": text("Only mail to this domain.", format="domain"),
+        "site": text("Only mail that hangs at this site, or was tried there last.", maximum=MAX_SITE),
         "with_scheduled": boolean("A flush hurries scheduled mail, too."),
         "reason": text("Kept in the audit log; a purge shows it to those whose mail it is.", blank=False),
     },
@@ -110,7 +111,7 @@ class StaffSendsView(StaffEndpoint):
         "staffListSends",
         "List everybody's sends",
         "The newest first. A search is for one project's sends; without `project_id` only dates and pages are taken.",
-        query={**SEND_FILTER, "project_id": identifier()},
+        query={**SEND_FILTER, "project_id": integer("Needed by a search.")},
         answer=answer("StaffSends", {"sends": listed(STAFF_SEND), "projects": listed(PROJECT_NAME)}),
         refusals={404: (NO_PROJECT,)},
     )
@@ -266,7 +267,7 @@ def _read_order(fields: Fields) -> Order:
     kind = fields.choice("kind", OperationKind.values, required=True)
     queue_id, target_id = fields.integer("queue_id", required=True), fields.integer("to_queue_id")
     project_id, domain = fields.integer("project_id"), fields.text("domain") or ""
-    site = fields.text("site") or ""
+    site = fields.text("site", maximum=MAX_SITE) or ""
     with_scheduled, reason = fields.boolean("with_scheduled"), fields.text("reason", required=True)
     try:
         domain = read_domain(domain)

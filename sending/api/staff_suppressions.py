@@ -11,7 +11,7 @@ from projects.staff_endpoint import By, StaffEndpoint
 from relay_project.web.describe import describe
 from relay_project.web.pagination import read_page
 from relay_project.web.schema import EMPTY_LIST, listed
-from sending.api.suppression_schemas import NEW_SUPPRESSION, SUPPRESSION, SUPPRESSION_QUERY
+from sending.api.suppression_schemas import EVERYBODYS_QUERY, NEW_EVERYBODYS_SUPPRESSION, SUPPRESSION
 from sending.api.suppressions import read_filter, read_wanted
 from sending.models import Suppression
 from sending.suppressions.change import put, take_off
@@ -25,7 +25,7 @@ class StaffSuppressionsView(StaffEndpoint):
     @describe(
         "staffListSuppressions",
         "List installation-wide suppressions",
-        query=SUPPRESSION_QUERY,
+        query=EVERYBODYS_QUERY,
         answer=listed(SUPPRESSION),
     )
     def get(self, request: Request) -> Response:
@@ -38,7 +38,7 @@ class StaffSuppressionsView(StaffEndpoint):
         "staffCreateSuppression",
         "Suppress an address for everybody",
         "`list` is of no meaning here and refused.",
-        body=NEW_SUPPRESSION,
+        body=NEW_EVERYBODYS_SUPPRESSION,
         example={"email": "dora@example.com", "description": "asked us by phone"},
         answer=SUPPRESSION,
     )

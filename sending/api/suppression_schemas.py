@@ -48,6 +48,16 @@ NEW_SUPPRESSION = body(
     },
     ["email"],
 )
+NEW_EVERYBODYS_SUPPRESSION = body(
+    "NewEverybodysSuppression",
+    {
+        "email": EMAIL,
+        "reason": choice(SuppressionReason.values, "Default: `manual`."),
+        "description": text(maximum=MAX_DESCRIPTION),
+        "expires_at": integer("Unix seconds, in the future; default: never."),
+    },
+    ["email"],
+)
 IN_LIST = {"list": LIST_NAME | {"description": "Only of this list."}}
 SUPPRESSION_FILTER: dict[str, Schema] = {
     "email": text("A piece of the address, in any case."),
@@ -55,6 +65,7 @@ SUPPRESSION_FILTER: dict[str, Schema] = {
     **IN_LIST,
 }
 SUPPRESSION_QUERY = {**page(), **SUPPRESSION_FILTER}
+EVERYBODYS_QUERY = {name: schema for name, schema in SUPPRESSION_QUERY.items() if name not in IN_LIST}
 IMPORT_QUERY: dict[str, Schema] = {
     "reason": choice(SuppressionReason.values, "For lines that say none; default: `manual`."),
     "list": LIST_NAME | {"description": "For lines that say none."},

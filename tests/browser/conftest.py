@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import connection, connections
-from django.test.utils import setup_databases, teardown_databases
+from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -26,7 +24,6 @@ QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--font-render-hinting=none"),
 ]
-OWN_DATABASE = settings.DATABASES["default"]["NAME"]  # read before any test database is made
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
@@ -72,24 +69,6 @@ class House:
             unsubscribe=rows.unsubscribe,
             mail=f"/console/{rows.shop.pk}/sandbox/{rows.message.pk}",
         )
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any, django_db_keepdb: bool) -> Iterator[None]:
-    """A database of the tests' own also when browser tests run alone.
-
-    pytest-django makes one for tests that are marked, which these are not: the house, not each test, cleans up. Without
-    it the house would be built in the database that DATABASE_URL names, and be flushed with whatever else is there.
-    """
-    if connection.settings_dict["NAME"] != OWN_DATABASE:
-        yield
-        return
-    with django_db_blocker.unblock():
-        made = setup_databases(verbosity=0, interactive=False, aliases={"default"}, keepdb=django_db_keepdb)
-    yield
-    if not django_db_keepdb:
-        with django_db_blocker.unblock():
-            teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,19 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from accounts.models import User
+from ips.models import Incident, Server, SourceIp
 from projects.domains import create_domain
 from projects.models import Domain, Membership, Project
-from sending.models import SandboxMessage
+from projects.staff_keys import NewStaffKey, create_staff_key
+from queues.models import Queue
+from sending.models import Operation, SandboxMessage
+from sending.suppressions.change import Wanted, put
 from tests.projects.conftest import NOW, PEM, alice, bob, charlie, foreign, project, sam  # noqa: F401 — fixtures
 from tests.sending.api.conftest import Api, instance  # noqa: F401 — fixtures
 
@@ -78,6 +84,33 @@ def objects_of(api: Api, word: str) -> There:
         "email/{email}": suppressed["email"],
         "webhooks/{webhook_id}": webhook,
         "sandbox/{message_id}": mail,
+    }
+
+
+def staff_objects(project: Project, staff: User) -> There:
+    """One object of each kind that a path of the staff API has a place for, beside those of a project."""
+    now = datetime.now(UTC)
+    queue = Queue.objects.create(name="aside")
+    server = Server.objects.create(hostname="mx1.relay.test")
+    address = SourceIp.objects.create(server=server, address="192.0.2.7").pk
+    seen = {"opened_at": now, "last_seen_at": now, "last_project_id": project.pk, "last_send_id": 1}
+    incident = Incident.objects.create(
+        source_ip_id=address, site="google", cause="ip-reputation", rule="a row", attempt_count=1, **seen
+    ).pk
+    order = Operation.objects.create(kind="flush", queue=queue, reason="a test", ordered_by="Sam", until_id=7)
+    suppression, _ = put(None, Wanted("dora@everywhere.example"))
+    return {
+        "users/{user_id}": User.objects.create(login="frank@example.test", name="Frank").pk,
+        "staff-keys/{key_id}": create_staff_key(staff, NewStaffKey("other"), actor=staff)[0].pk,
+        "projects/{project_id}": project.pk,
+        "queues/{queue_id}": queue.pk,
+        "servers/{server_id}": server.pk,
+        "ip-addresses/{address_id}": address,
+        "incidents/{incident_id}": incident,
+        "infrastructure-bounces/{incident_id}": incident,
+        "orders/{order_id}": order.pk,
+        "suppressions/{suppression_id}": suppression.pk,
+        "tls-overrides/{domain}": "bank.test",
     }
 
 
