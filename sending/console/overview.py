@@ -13,10 +13,10 @@ from projects.models import ApiKey, Domain
 from projects.models.domain import MAY_SEND
 from projects.scopes import Scope
 from relay_project.web.fragments import wants_fragment
-from sending.console.chart import Bar, Tile, chart_bars, tiles
 from sending.console.sends import rows_of
 from sending.recent import recent_counts, what_waits
 from sending.search import SendFilter, find_sends
+from sending.statistics.chart import Bar, Tile, chart_bars, tiles
 
 LATEST = 6  # sends on the overview
 

@@ -1,5 +1,6 @@
-"""Figures as shapes: the tiles and bars of the overview, computed here so that templates only place them."""
+"""Figures as shapes: tiles and bars, computed here so that templates only place them."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -91,6 +92,15 @@ def bars_of(steps: Sequence[tuple[date | datetime, Counts]]) -> list[Bar]:
         Bar(place, moment, counts.total, _parts(counts, most, CHART_HEIGHT))
         for place, (moment, counts) in enumerate(steps)
     ]
+
+
+def outlines_of(bars: Sequence[Bar]) -> dict[str, str]:
+    """The same bars as one path for each colour, ten units apart: where there are many charts on a page."""
+    outlines: dict[str, list[str]] = defaultdict(list)
+    for bar in bars:
+        for part in bar.parts:
+            outlines[part.group].append(f"M{10 * bar.place + 1.5:g} {part.start:g}h7v{part.length:g}h-7z")
+    return {group: "".join(pieces) for group, pieces in outlines.items()}
 
 
 def rate_of(label: str, share: float, thresholds: tuple[float, float], places: int = 1) -> Rate:
