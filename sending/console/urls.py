@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from sending.console import archive, overview, sandbox, scheduling, sends, statistics, suppressions
+from sending.console import archive, check, overview, sandbox, scheduling, sends, statistics, suppressions
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
     path("/archive", archive.archive, name="console-archive"),
     path("/sends", sends.sends, name="console-sends"),
+    path("/sends/check", check.check, name="console-check"),
     path("/sends/<uuid:send_uuid>", sends.one_send, name="console-send"),
     path("/sends/<uuid:send_uuid>/preview", sends.send_preview, name="console-send-preview"),
     path("/sends/<uuid:send_uuid>/now", sends.try_now, name="console-send-now"),

@@ -8,6 +8,8 @@ PAGES = (
     "{shop}/sends",
     "{shop}/sends?status=complained&to_text=nobody",
     "{empty}/sends",
+    "{shop}/sends/check",
+    "{shop}/sends/check?pasted",
     "{send}",
     "{given_up}",
     "{send}/preview",
