@@ -179,6 +179,12 @@ _FLUSH = """
 UPDATE sending_waiting SET phase = 0, held_site_id = NULL, due_at = least(due_at, %(now)s)
  WHERE recipient_id = ANY(%(ids)s) AND attempt_id IS NULL
 """
+# What was scheduled leaves earlier than its Date says, which nobody has seen yet. By id, as below.
+_DATE_SENDS = """
+UPDATE sending_send SET message_date = date_trunc('second', %(now)s::timestamptz)
+ WHERE id = ANY(ARRAY(SELECT id FROM sending_send WHERE id = ANY(%(ids)s) AND id BETWEEN %(low)s AND %(high)s
+                         AND message_date > %(now)s ORDER BY id FOR UPDATE)) AND id BETWEEN %(low)s AND %(high)s
+"""
 _REROUTE = """
 UPDATE sending_waiting
    SET queue_id = %(target)s, lane = CASE WHEN lane = 0 THEN 0 ELSE %(target)s END, source_ip_id = NULL, held_site_id = NULL,
@@ -204,6 +210,8 @@ def _flush(cursor: CursorWrapper, operation: Operation, rows: Sequence[Row], now
     if late:
         cursor.execute(_FLUSH, {"ids": [row.recipient_id for row in late], "now": now})
         jobs.wake_on_commit(jobs.DRAIN, jobs.drain_queue(operation.queue_id))
+    if sends := sorted({row.send_id for row in rows if row.is_scheduled}):
+        cursor.execute(_DATE_SENDS, {"ids": sends, "low": sends[0], "high": sends[-1], "now": now})
     return sum(row.phase != Phase.DUE for row in rows)
 
 

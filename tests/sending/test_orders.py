@@ -81,6 +81,9 @@ def test_a_flush_of_scheduled_mail_has_to_be_asked_for(scene: Scene) -> None:
     scheduled = scene.send("sue@one.example", send_after=later(hours=5))
     assert order(scene, OperationKind.FLUSH, with_scheduled=True).done == 1
     assert [row.send_id for row in scene.claim()] == [scheduled.send_id]
+    dated = Send.objects.get(pk=scheduled.send_id).message_date
+    assert dated <= timezone.now(), "a mail dated in the future scores as spam"
+    assert dated.microsecond == 0
 
 
 def test_a_flush_of_a_queue_opens_the_slots_of_its_held_sites_and_of_no_other_queue(
