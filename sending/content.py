@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from django.db.models import BinaryField
+from django.db.models.functions import Substr
+
 from projects.dkim_keys import signer_of
 from projects.models import DkimKey, DkimKeyState
 from relay_project.db.ids import hours_after
 from relay_project.mail.dkim import Signer, sign
 from relay_project.mail.mime import Attachment, Message, NamedAddress, base64_length, compose
 from relay_project.mail.placeholders import PlaceholderError, fill
-from relay_project.mail.raw import complete, message_id_of, parts_of
+from relay_project.mail.raw import MAX_HEADER, complete, message_id_of, parts_of
 from sending.models import Content, Recipient, RecipientType, Send, Signature
 
 MAX_FILLED = 2_097_152  # characters of a body with its values, as of one without
@@ -181,6 +184,14 @@ def stored_message(send: Send) -> StoredMessage | None:
         variables=send.variables,
     )
     return personal(stored)
+
+
+def message_id_shown(send: Send) -> str:
+    """The Message-ID that the mail has, without angle brackets; of a customer's own MIME no more than its header is read."""
+    head = Substr("raw", 1, MAX_HEADER, output_field=BinaryField())
+    heads = Content.objects.filter(pk=send.content_id, raw__isnull=False).values_list(head, flat=True)
+    own = next((message_id_of(bytes(octets)) for octets in heads), None)
+    return own or f"{send.uuid}@{send.from_address.rpartition('@')[2]}"
 
 
 def raw_message(send: Send) -> bytes | None:

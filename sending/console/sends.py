@@ -23,7 +23,7 @@ from sending.console.finding import send_or_404
 from sending.console.preview import html_document, mail_file
 from sending.console.retrying import RetryForm, failed_of, hurry, may_hurry
 from sending.console.scheduling import may_cancel, move_form
-from sending.content import raw_message, readable, stored_message
+from sending.content import message_id_shown, raw_message, readable, stored_message
 from sending.journey import read_journey, recipients_of
 from sending.models import RecipientStatus, Send
 from sending.retry import RetryRefused
@@ -167,7 +167,7 @@ def _show_send(
     failed = failed_of(recipients) if may_retry else []
     context = {
         "send": send,
-        "message_id": f"{send.uuid}@{send.from_address.rpartition('@')[2]}",
+        "message_id": message_id_shown(send),
         "journey": journey,
         "attempts": {story.attempt.pk: story for story in journey.attempts},
         "last_attempt_id": journey.attempts[-1].attempt.pk if journey.attempts else None,

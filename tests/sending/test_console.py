@@ -12,7 +12,7 @@ from accounts.models import AuditEntry
 from projects.console.urls import inside
 from projects.models import ApiKey, Domain, Invitation, Membership
 from sending.console.urls import urlpatterns
-from sending.models import Attempt, Recipient
+from sending.models import Attempt, Content, Recipient
 from tests.browser.seed import Seeded, seed
 from webhooks.console.urls import urlpatterns as about_webhooks
 from webhooks.models import Webhook
@@ -207,6 +207,16 @@ def test_the_theme_goes_back_to_our_own_pages_only(rows: Seeded, visit: Any) -> 
     assert back("http://elsewhere.example/x") == "/console/"
     assert back("http://testserver//elsewhere.example") == "/console/"
     assert visit("", "/console/theme", "post", {"theme": "pink"}).cookies.get("relay_theme") is None
+
+
+def test_the_page_shows_the_message_id_that_the_mail_has(rows: Seeded, visit: Any) -> None:
+    path = f"/console/{rows.shop.pk}/sends/{rows.send.uuid}"
+    assert visit("alice", path).context["message_id"] == f"{rows.send.uuid}@shop.example"
+    raw = b"From: shop@shop.example\r\nMessage-ID: <own.1@shop.example>\r\n\r\nHi\r\n"
+    Content.objects.filter(pk=rows.send.content_id).update(raw=raw)
+    assert visit("alice", path).context["message_id"] == "own.1@shop.example"
+    Content.objects.filter(pk=rows.send.content_id).update(raw=raw.replace(b"Message-ID", b"X-Id"))
+    assert visit("alice", path).context["message_id"] == f"{rows.send.uuid}@shop.example"
 
 
 def test_staff_who_read_a_mail_are_written_down_and_members_are_not(rows: Seeded, visit: Any) -> None:
