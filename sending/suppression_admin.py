@@ -4,7 +4,9 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -15,6 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.audit import actor_of, address_of
+from projects.limits import in_units
 from projects.models import Project
 from relay_project.web.errors import ApiError
 from relay_project.web.staff import Confirmation, Facts, Link, asked_above_list, column, confirmed
@@ -108,6 +111,14 @@ class ImportForm(HowForm):
         help_text="As in the console: one address a line, or columns with a heading that has `email`.",
     )
     field_order = ("file", "reason", "until")
+
+    def clean_file(self) -> "UploadedFile[Any]":
+        """As large as the API and the console take them."""
+        file: UploadedFile[Any] = self.cleaned_data["file"]
+        if (file.size or 0) > settings.MAX_IMPORT_BYTES:
+            most = in_units(settings.MAX_IMPORT_BYTES)
+            raise forms.ValidationError(f"This file is larger than {most} (MAX_IMPORT_BYTES). Split it.")
+        return file
 
 
 @admin.register(Suppression)

@@ -69,6 +69,15 @@ def test_staff_import_a_file_for_all_projects(staff_client: Client, sam: User, w
     assert AuditEntry.objects.get(action="suppressions.imported_everywhere").detail["added"] == 1
 
 
+def test_a_file_that_is_too_large_is_told_so(staff_client: Client, world: World, settings: Any) -> None:
+    settings.MAX_IMPORT_BYTES = 4096
+    page = told(
+        staff_client, url("import_list"), file=SimpleUploadedFile("list.csv", b"x@x.example\n" * 1000), reason="manual"
+    )
+    assert "This file is larger than 4KB (MAX_IMPORT_BYTES). Split it." in page
+    assert Suppression.objects.count() == 1
+
+
 def test_staff_lift_what_they_suppressed_and_nothing_else(staff_client: Client, world: World) -> None:
     row = Suppression.objects.create(email="trap@x.example", reason="manual")
     asked = staff_client.get(url("lift", row.pk)).content.decode()
