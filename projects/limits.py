@@ -67,9 +67,19 @@ def limits_of(project: Project) -> Limits:
         _first(project.sends_per_second, settings.SENDS_PER_SECOND),
         _first(project.sends_per_hour, settings.SENDS_PER_HOUR),
         _first(project.sends_per_day, settings.SENDS_PER_DAY),
-        _first(project.recipients_per_send, settings.MAX_RECIPIENTS),
-        _first(project.message_bytes, settings.MAX_MESSAGE_BYTES),
+        recipients_per_send(project),
+        message_bytes(project),
     )
+
+
+def recipients_per_send(project: Project) -> int:
+    """Of these limits alone, for where mails are counted in thousands a second."""
+    return _first(project.recipients_per_send, settings.MAX_RECIPIENTS)
+
+
+def message_bytes(project: Project) -> int:
+    """The same of the size."""
+    return _first(project.message_bytes, settings.MAX_MESSAGE_BYTES)
 
 
 def in_units(octets: int) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 
 from django.db import connection, transaction
 
-from projects.limits import limits_of
+from projects.limits import recipients_per_send
 from projects.models import Domain, Project
 from relay_project.db.gather import Gather
 from relay_project.metrics import Counter
@@ -106,7 +106,7 @@ def _candidate(project: Project, request: SendRequest, known: dict[str, Domain |
     rules.check_schedule(request, now)
     rules.check_texts(request)
     domain = rules.check_sender(project, request, known)
-    recipients = rules.check_recipients(request, limits_of(project).recipients_per_send)
+    recipients = rules.check_recipients(request, recipients_per_send(project))
     rules.check_list_unsubscribe(request, recipients)
     return Candidate(project, request, domain, recipients, rules.check_priority(project, request), now)
 

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from projects.events import NewEvent, emit_many
-from projects.limits import limits_of
+from projects.limits import message_bytes
 from projects.models import Domain, Project
 from queues.choose import queue_for
 from relay_project import jobs
@@ -113,7 +113,7 @@ def _draft(item: Candidate, ids: Iterator[int], standing: Standing, contents: Co
     link = _link(item, from_address, send_id, recipient_ids[0])
     stored = store.stored_form(item.request, item.recipients, from_address, send_id, item.now, link)
     try:
-        size = rules.check_size(composed_size(stored), limits_of(item.project).message_bytes)
+        size = rules.check_size(composed_size(stored), message_bytes(item.project))
     except HeaderInjection as error:
         raise Refused(str(error), status=422, field="headers") from None
     except PlaceholderError as error:

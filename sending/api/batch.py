@@ -21,7 +21,7 @@ from projects.access import Caller
 from projects.authentication import caller_of
 from projects.endpoint import Endpoint
 from projects.life import check_may_send
-from projects.limits import limits_of
+from projects.limits import recipients_per_send
 from projects.permissions import check_scope
 from projects.scopes import Scope
 from projects.throttle import use_sends
@@ -124,7 +124,7 @@ def _read(request: HttpRequest, caller: Caller) -> tuple[bytes, dict[str, Any]]:
 
 def _accept(caller: Caller, batch: "Batch", now: datetime, key: str | None, fingerprint: str) -> HttpResponse:
     assert caller.project is not None  # at project level there is always one
-    most = limits_of(caller.project).recipients_per_send
+    most = recipients_per_send(caller.project)
     refused: dict[int, Result] = {}
     requests: dict[int, SendRequest] = {}
     for place, message in enumerate(batch.messages):

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.endpoint import Endpoint
-from projects.limits import limits_of
+from projects.limits import recipients_per_send
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
 from relay_project.web.errors import Violations
@@ -35,7 +35,7 @@ class CheckView(Endpoint):
     def post(self, request: Request) -> Response:
         """The findings; about five seconds at most."""
         data = cast(dict[str, Any], self.fields().data)
-        most = limits_of(self.project).recipients_per_send
+        most = recipients_per_send(self.project)
         try:
             message = read_message(data, most_recipients=most, is_test=self.caller.is_test)
         except Violations as wrong:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from projects.authentication import caller_of
 from projects.life import check_may_send
-from projects.limits import limits_of
+from projects.limits import recipients_per_send
 from projects.models import Project
 from projects.permissions import check_scope
 from projects.scopes import Scope
@@ -72,7 +72,7 @@ def _submit(request: HttpRequest, now: datetime) -> Accepted:
     raw, body = read_object(request)
     is_test = caller.is_test
     fingerprint = fingerprint_of(raw, is_test) if key else ""
-    message = read_message(body, key, fingerprint, limits_of(caller.project).recipients_per_send, is_test=is_test)
+    message = read_message(body, key, fingerprint, recipients_per_send(caller.project), is_test=is_test)
     try:
         return _accept(caller.project, message, now)
     except Refused as refused:

@@ -13,7 +13,7 @@ from django.db import connection
 
 from ips.carriers import carriers_of
 from projects.dkim_keys import dkim_host, public_value
-from projects.limits import limits_of
+from projects.limits import message_bytes, recipients_per_send
 from projects.models import DkimKey, DkimKeyState, Domain, Project, ReturnPathStatus
 from queues.choose import queue_for
 from relay_project.db.ids import id_floor
@@ -48,7 +48,7 @@ class Report:
 def check_message(project: Project, request: SendRequest, now: datetime) -> Report:
     """Look at everything. About five seconds at most, nearly all of them DNS's."""
     found: list[Finding] = []
-    recipients = _tried(found, lambda: rules.check_recipients(request, limits_of(project).recipients_per_send)) or []
+    recipients = _tried(found, lambda: rules.check_recipients(request, recipients_per_send(project))) or []
     _tried(found, lambda: rules.check_project(project))
     _tried(found, lambda: rules.check_schedule(request, now))
     _tried(found, lambda: rules.check_texts(request))
@@ -89,7 +89,7 @@ def _size(project: Project, stored: StoredMessage, found: list[Finding]) -> int 
     except HeaderInjection as wrong:
         found.append(error("body", str(wrong), "headers"))
         return None
-    _tried(found, lambda: rules.check_size(size, limits_of(project).message_bytes), check="size")
+    _tried(found, lambda: rules.check_size(size, message_bytes(project)), check="size")
     return size
 
 
