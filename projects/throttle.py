@@ -36,9 +36,9 @@ def use_request(request: HttpRequest, caller: Caller) -> None:
         raise _too_many(name, spent.reset_seconds(spent.refused))
 
 
-def use_sends(request: HttpRequest, caller: Caller, cost: int = 1) -> None:
+def use_sends(request: HttpRequest | None, caller: Caller, cost: int = 1) -> None:
     """Count a call that brings `cost` messages, against its project's limits. Raises ApiError 429, or 400 for more
-    messages than an hour or a day ever allows.
+    messages than an hour or a day ever allows. Without a request (SMTP) nobody is told what is left.
 
     A person's call is one of their requests as well, and has their pace.
     """
@@ -46,11 +46,11 @@ def use_sends(request: HttpRequest, caller: Caller, cost: int = 1) -> None:
     assert project is not None  # whoever sends is in one
     limits = limits_of(project)
     is_session = caller.api_key is None and not caller.by_token
-    if is_session:
+    if is_session and request is not None:
         use_request(request, caller)
     _check_fits(limits, cost)
     spent = spend(sends_meter(project), cost, limits.session_sends if is_session else limits.sends)
-    if not is_session or spent.refused is not None:
+    if request is not None and (not is_session or spent.refused is not None):
         _tell(request, spent, spent.refused or Window.SECOND)
     if spent.refused is not None:
         raise _too_many_sends(limits, spent.refused, spent.reset_seconds(spent.refused))

@@ -80,6 +80,8 @@ PRODUCT_NAME = "Relay"
 VERSION = "0.1.0"
 DNS_RESOLVERS = read_addresses(env, "DNS_RESOLVERS", default_port=53)  # empty: the system's
 DNS_TRUST_AD = read_choice(env, "DNS_TRUST_AD", ("auto", "true", "false"))  # whether DNSSEC's AD bit is believed
+# How many submitted mails may be with the database at once, each in a thread with a connection of its own.
+SUBMISSION_THREADS = read_positive(env, "SUBMISSION_THREADS", default=8, maximum=100)
 OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximum=65535)
 SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
 SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")

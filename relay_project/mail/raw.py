@@ -7,10 +7,11 @@ Raises InvalidRaw with a sentence; never anything else.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_bytes, policy
+from email import message_from_bytes, message_from_string, policy
+from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.message import EmailMessage
 
@@ -94,6 +95,27 @@ def read_raw(data: bytes) -> RawMessage:
         message_id,
         names,
     )
+
+
+def take_out(octets: bytes, is_wanted: Callable[[str], bool]) -> tuple[list[tuple[str, str]], bytes]:
+    """(lower-case name, unfolded and decoded value) of the fields that are wanted, and the message without them.
+
+    Lines end in CRLF. Raises InvalidRaw where no header begins the message.
+    """
+    fields, body = _split(octets)
+    taken = [(name, _value(field)) for name, field in fields if is_wanted(name)]
+    if not taken:
+        return [], octets
+    return taken, b"".join([field for name, field in fields if not is_wanted(name)]) + b"\r\n" + body
+
+
+def _value(field: bytes) -> str:
+    """A field's text: UTF-8, or encoded words (RFC 2047)."""
+    text = field.partition(b":")[2].decode("utf-8", "replace").replace("\r\n", "")
+    try:
+        return str(make_header(decode_header(text.strip())))
+    except (ValueError, LookupError):
+        return text.strip()
 
 
 def message_id_of(octets: bytes) -> str | None:
@@ -188,7 +210,10 @@ def _check_fields(fields: Sequence[tuple[str, bytes]]) -> None:
 
 
 def _header(head: bytes) -> EmailMessage:
-    message = message_from_bytes(head + b"\r\n", policy=policy.default)
+    try:
+        message = message_from_string(head.decode() + "\r\n", policy=policy.default)  # RFC 6532 has headers in UTF-8
+    except UnicodeDecodeError:
+        message = message_from_bytes(head + b"\r\n", policy=policy.default)
     assert isinstance(message, EmailMessage)  # what that policy makes
     return message
 

@@ -5,13 +5,14 @@ size) is accept()'s.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from projects.limits import MOST_RECIPIENTS
 from relay_project.mail.headers import FORBIDDEN_HEADERS, HeaderInjection, check_header_name, check_header_value
 from relay_project.mail.mime import Attachment, NamedAddress
+from relay_project.mail.raw import RawMessage
 from relay_project.web.errors import Violation, Violations
 from relay_project.web.fields import BLANK, NUL
 from sending.accept.request import RequestedRecipient, SendRequest
@@ -127,13 +128,25 @@ def _read_whole(body: Body, key: str | None, fingerprint: str, most: int, is_tes
     given = _read_from(body) if body.data.get("from") else None
     kinds = [kind for kind in RecipientType if body.data.get(kind.value)]
     recipients = [entry for kind in kinds for entry in _read_recipients(body, kind, most)]
-    extras, priority, (list_name, list_unsubscribe) = read_extras(body), _read_priority(body), read_list(body)
     if raw is not None:
         check_from(body, raw, given)
-        if list_unsubscribe is not None and "list-unsubscribe" in raw.names:
-            body.note("list_unsubscribe", "The header List-Unsubscribe stands in raw already.")
         if not kinds and not (recipients := recipients_of(raw, most)):
             body.note("to", BLANK)
+    return whole_request(body, raw, recipients, key, fingerprint, is_test)
+
+
+def whole_request(
+    body: Body,
+    raw: RawMessage | None,
+    recipients: Sequence[RequestedRecipient],
+    idempotency_key: str | None,
+    fingerprint: str,
+    is_test: bool,
+) -> SendRequest:
+    """MIME with the options that a body has for it; raises Violations with all that is wrong, and has been noted before."""
+    extras, priority, (list_name, list_unsubscribe) = read_extras(body), _read_priority(body), read_list(body)
+    if raw is not None and list_unsubscribe is not None and "list-unsubscribe" in raw.names:
+        body.note("list_unsubscribe", "The header List-Unsubscribe stands in raw already.")
     if body.violations or raw is None:
         raise Violations(body.violations)
     return SendRequest(
@@ -148,7 +161,7 @@ def _read_whole(body: Body, key: str | None, fingerprint: str, most: int, is_tes
         is_test=is_test,
         list=list_name,
         list_unsubscribe=list_unsubscribe,
-        idempotency_key=key,
+        idempotency_key=idempotency_key,
         fingerprint=fingerprint,
     )
 
