@@ -114,7 +114,9 @@ endef
 TOOLS := \
     browser:chromium:chromium,chromium-browser,google-chrome \
     opendkim:opendkim:opendkim \
-    postfix:postfix:postfix
+    postfix:postfix:postfix \
+    swaks:swaks:swaks \
+    node:nodejs:node,nodejs
 
 # Installs what is missing where it may. Tests whose program is not there are left out, except in continuous integration
 # (CI=true). Leaves pytest's arguments in "$@".

@@ -25,7 +25,6 @@ from projects.scopes import Scope
 from projects.throttle import use_sends
 from relay_project.mail.address import InvalidAddress, parse_mailbox
 from relay_project.mail.text import clean
-from relay_project.metrics import Counter
 from relay_project.net.smtp_server.model import Mail, Peer, SmtpReply
 from relay_project.web.errors import ApiError
 from sending.accept.accept import accept
@@ -40,11 +39,6 @@ TOO_LARGE = SmtpReply(552, "5.3.4", "Message size exceeds what this project may 
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
-
-MAILS = Counter(
-    "relay_submission_mails_total", "Mails that were submitted by SMTP, by the reply's first digit.", ["reply"]
-)
-LOGINS = Counter("relay_submission_logins_total", "AUTH by SMTP.", ["result"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +60,8 @@ class SubmissionReception:
     async def login(self, peer: Peer, name: str, secret: str) -> Login | SmtpReply:
         """Any user name; the password is an API key that may send."""
         if not secret or len(secret) > MAX_SECRET:
-            LOGINS.labels("refused").inc()
             return SmtpReply(535, "5.7.8", "The password is an API key of the project.")
         found = await self._in_thread(lambda: _sign_in(peer, secret), LATER)
-        LOGINS.labels("accepted" if isinstance(found, Login) else "refused").inc()
         if isinstance(found, SmtpReply):
             log.info("submission.login_refused", peer=peer.address, reply=str(found))
         return found
@@ -96,7 +88,6 @@ class SubmissionReception:
         if not isinstance(login, Login):
             return SIGN_IN
         reply = await self._in_thread(lambda: _take(mail, login), LATER)
-        MAILS.labels(f"{reply.code // 100}xx").inc()
         log.info(
             "submission.mail",
             peer=mail.peer.address,

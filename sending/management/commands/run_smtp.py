@@ -18,6 +18,7 @@ from relay_project.net.smtp_server.listener import Listener
 from relay_project.net.smtp_server.model import Service
 from relay_project.net.smtp_server.server import SmtpServer
 from sending.inbound.reception import InboundReception
+from sending.submission.reception import SubmissionReception
 
 FILES = 256  # beside those of connections: the database's, logs, libraries
 
@@ -44,18 +45,18 @@ async def _serve() -> None:
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    inbound = InboundReception()
-    server = make_server(inbound)
+    inbound, submission = InboundReception(), SubmissionReception()
+    server = make_server(inbound, submission)
     with serve_probes("smtp", ready=lambda: [*run_all("smtp"), smtp_check(server)], alive=server.is_alive):
         await server.start()
         log.info("smtp.started", hostname=settings.SMTP_HOSTNAME)
         await stopping.wait()
         log.info("smtp.stopping", connections=server.open_connections)
         await server.stop(settings.SHUTDOWN_SECONDS)
-        await inbound.close()
+        await asyncio.gather(inbound.close(), submission.close())
 
 
-def make_server(inbound: InboundReception) -> SmtpServer:
+def make_server(inbound: InboundReception, submission: SubmissionReception) -> SmtpServer:
     """The server that the settings describe."""
     addresses = {
         Service.MX: settings.SMTP_MX,
@@ -63,7 +64,7 @@ def make_server(inbound: InboundReception) -> SmtpServer:
         Service.SUBMISSIONS: settings.SMTP_SUBMISSIONS,
     }
     return SmtpServer(
-        {Service.MX: inbound},
+        {Service.MX: inbound, Service.SUBMISSION: submission, Service.SUBMISSIONS: submission},
         [Listener(service, *address) for service, listed in addresses.items() for address in listed],
         limits(),
         Certificates(settings.SMTP_HOSTNAME, settings.SMTP_CERTIFICATE_FILE, settings.SMTP_KEY_FILE),
