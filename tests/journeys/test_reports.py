@@ -1,13 +1,16 @@
 """What the sandbox reports later, through the real sender, SMTP back to us, the store, the reader and the log."""
 
 import shutil
+import smtplib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
+from projects.domain_digest import digest
 from projects.models import Event
 from relay_project.bench.peers.postfix import Postfix, why_not
 from relay_project.net.smtp_server.certificates import Certificates
@@ -23,11 +26,13 @@ from sending.models import Feedback, InboundMail, Send, SoftBounce, Suppression
 from sending.objects import full_send_object
 from sending.statistics.outcomes import fold_outcomes
 from tests.journeys.conftest import World, eventually
+from tests.mail.reports.mails import dmarc_mail, zipped
 from webhooks.listen import waking
 from webhooks.readers import Inbound, running
 from webhooks.sequencer import Sequencer
 
 pytestmark = pytest.mark.journey
+DMARC = Path(__file__).parents[1] / "mail" / "reports" / "corpus" / "dmarc" / "rfc7489.xml"
 
 
 class WayBack:
@@ -146,3 +151,15 @@ def test_a_real_postfix_bounces_a_mail_and_its_recipient_turns_bounced(world: Wo
     row = Feedback.objects.get(recipient_id=world.recipients(accepted)[1].pk)
     assert (row.is_proven, row.bounce_class, row.status, row.code) == (True, "hard", "5.1.1", 550)
     assert "No such mailbox here" in row.reason
+
+
+def test_a_report_about_a_domain_is_taken_and_summed_up(world: World, way_back: WayBack) -> None:
+    now = timezone.now()
+    xml = DMARC.read_bytes().replace(b"Shop.test", world.domain.domain.encode())
+    xml = xml.replace(b"1794787200", b"%d" % (now.timestamp() - 86_400)).replace(b"1794873599", b"%d" % now.timestamp())
+    for _ in range(2):
+        with smtplib.SMTP("127.0.0.1", way_back.port) as smtp:
+            smtp.sendmail("noreply@receiver.test", f"dmarc@{settings.INSTANCE_DOMAIN}", dmarc_mail(zipped(xml)))
+    eventually(lambda: InboundMail.objects.filter(state="handed on").count() == 2)
+    said = digest(world.domain, timezone.now())
+    assert (said.dmarc.reports, said.dmarc.total, said.receivers[0]["organisation"]) == (1, 100, "receiver.test")
