@@ -1,5 +1,7 @@
 """API keys: the list, making one (shown once), switching it on and off, rotating it, deleting it."""
 
+import ipaddress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +24,15 @@ from projects.scopes import SCOPES, Scope
 from relay_project.web.errors import ApiError
 
 OVERLAPS = ((0, "not at all"), (1, "for an hour"), (24, "for a day"), (72, "for three days"), (168, "for a week"))
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpPlace:
+    """A port that takes mail of programs that sign in with a key."""
+
+    how: str
+    host: str
+    port: int
 
 
 class KeyForm(forms.Form):
@@ -47,7 +58,7 @@ class KeyForm(forms.Form):
 def keys(request: HttpRequest, place: Place) -> HttpResponse:
     """The list."""
     rows = list(ApiKey.objects.filter(project=place.project).select_related("former").order_by("-id"))
-    context = {"rows": rows, "is_full": len(rows) >= MAX_KEYS, "most": MAX_KEYS}
+    context = {"rows": rows, "is_full": len(rows) >= MAX_KEYS, "most": MAX_KEYS, "smtp": smtp_places() if rows else ()}
     return render_place(request, place, "console/keys.html", context, section="keys")
 
 
@@ -93,10 +104,22 @@ def _show_key(request: HttpRequest, place: Place, key: ApiKey, token: str, **mor
         f'  -d \'{{"from": "you@{_sending_domain(place)}", "to": "accept@{settings.SIMULATOR_DOMAIN}",\n'
         '       "subject": "Hello", "body_text": "It works."}\''
     )
-    context = {"key": key, "token": token, "curl": curl if Scope.SENDS_SEND in key.scopes else "", **more}
+    sends = Scope.SENDS_SEND in key.scopes
+    context = {"key": key, "token": token, "curl": curl if sends else "", "smtp": smtp_places(), **more}
     response = render_place(request, place, "console/key_made.html", context, section="keys")
     patch_cache_control(response, no_store=True)
     return response
+
+
+def smtp_places() -> list[SmtpPlace]:
+    """Where mail can be submitted; a server that listens on loopback alone is found there and not by its name."""
+    ways = ((settings.SMTP_SUBMISSION, "STARTTLS"), (settings.SMTP_SUBMISSIONS, "TLS from the start"))
+    found = [
+        SmtpPlace(how, address if ipaddress.ip_address(address).is_loopback else settings.SMTP_HOSTNAME, port)
+        for places, how in ways
+        for address, port in places
+    ]
+    return list(dict.fromkeys(found))  # IPv4 and IPv6 are one place to who knows the name
 
 
 def _sending_domain(place: Place) -> str:
