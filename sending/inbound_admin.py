@@ -18,6 +18,7 @@ from sending.models import Attempt, InboundMail, Recipient, Send, UnreadMail
 from sending.parser_page import parser_page
 
 MAX_SHOWN = 256 * 1024  # characters of a source that a page shows
+MAX_LOCAL = 24  # characters of a local part that a list shows
 STATE_LABELS = {
     "waiting": "info",
     "applied": "success",
@@ -42,12 +43,12 @@ class InboundMailAdmin(Happened):
         "when",
         "standing",
         "kind",
-        "peer",
-        "sender",
-        "recipient",
         Link("send", Send, "subject"),
-        Link("project", Project),
+        "recipient",
         "trouble",
+        "sender",
+        "peer",
+        Link("project", Project),
     )
     list_filter = (*Happened.list_filter, "state", "kind", "correlation")
     search_help_text = "Id, UUID of a send, or exact peer or sender"
@@ -67,7 +68,7 @@ class InboundMailAdmin(Happened):
     def recipient(self, mail: InboundMail) -> str:
         """The first, and how many more."""
         more = f" and {len(mail.recipients) - 1} more" if len(mail.recipients) > 1 else ""
-        return f"{mail.recipients[0]}{more}" if mail.recipients else "–"
+        return f"{_short(mail.recipients[0])}{more}" if mail.recipients else "–"
 
     @column("what followed")
     def what_followed(self, mail: InboundMail) -> str | SafeString:
@@ -130,6 +131,12 @@ class InboundMailAdmin(Happened):
             "back": reverse("admin:sending_inboundmail_change", args=[mail.pk]),
         }
         return TemplateResponse(request, "admin/inbound_source.html", context)
+
+
+def _short(address: str) -> str:
+    """A return path without most of its letters."""
+    local, at, domain = address.rpartition("@")
+    return f"{local[:8]}…{at}{domain}" if len(local) > MAX_LOCAL else address
 
 
 @admin.register(UnreadMail)

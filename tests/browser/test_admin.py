@@ -10,7 +10,7 @@ from django.urls import reverse
 from ips.models import Incident, SendCount, Sender, SiteLimit, SourceIp
 from projects.models import DomainReport
 from queues.models import Queue
-from sending.models import Attempt, Waiting
+from sending.models import Attempt, InboundMail, Recipient, Waiting
 from tests.browser.conftest import House, Visitor
 from tests.browser.test_screenshots import PHONE, Shot, take
 
@@ -31,6 +31,7 @@ def admin_house(house: House) -> House:
     SourceIp.objects.update(served_by=sender)
     _make_incidents(house, source_ip, datetime.now(UTC))
     _teach(source_ip, datetime.now(UTC))
+    _make_inbound(house)
     return house
 
 
@@ -63,7 +64,33 @@ def _make_incidents(house: House, source_ip: SourceIp, now: datetime) -> None:
         )  # fmt: skip
 
 
-def page_of(row: Attempt | DomainReport | Queue | Incident | SiteLimit | SourceIp, page: str = "change") -> str:
+def _make_inbound(house: House) -> None:
+    """A bounce that was applied, a forged one, and one that could not be read."""
+    send = house.rows.send
+    recipient = Recipient.objects.filter(send_id=send.pk, pk__gte=send.pk).earliest("pk")
+    finding = {
+        "address": recipient.address, "action": "failed", "class": "hard", "status": "5.1.1", "outcome": "bounced",
+        "reason": "550 5.1.1 The email account that you tried to reach does not exist", "recipient": recipient.address,
+        "recipient_id": recipient.pk,
+    }  # fmt: skip
+    token = f"b.{'ab2c' * 12}@relay.test"
+    shared = {
+        "peer": "2001:db8::1:25",
+        "recipients": [token],
+        "octets": b"Subject: x\r\n\r\n" + b"y" * 900,
+        "size_bytes": 915,
+    }
+    InboundMail.objects.create(
+        **shared, state="applied", kind="bounce", correlation="token", findings=[finding], send_id=send.pk,
+        project_id=send.project_id,
+    )  # fmt: skip
+    InboundMail.objects.create(**shared, state="forged", kind="bounce", mail_from="someone@example.com")
+    InboundMail.objects.create(**shared, state="trouble", kind="none", trouble="ValueError: the boundary is missing")
+
+
+def page_of(
+    row: Attempt | DomainReport | InboundMail | Queue | Incident | SiteLimit | SourceIp, page: str = "change"
+) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
 
@@ -91,6 +118,8 @@ def every_page(house: House) -> list[str]:
     rows += [reverse("admin:sending_waiting_change", args=[waiting.pk])]
     rows += [reverse("admin:sending_recipient_change", args=[waiting.pk])]
     rows += [reverse("admin:report_parser_changelist"), page_of(DomainReport.objects.earliest("pk"))]
+    came_in = InboundMail.objects.get(state="applied")
+    rows += [page_of(came_in), page_of(came_in, "source"), page_of(came_in, "read_it_again")]
     send = reverse("admin:sending_send_change", args=[house.rows.send.pk])
     return [reverse("admin:index"), *lists, *rows, send]
 
