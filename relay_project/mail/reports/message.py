@@ -31,7 +31,7 @@ _PACKED = re.compile(
 _NAME = re.compile(r"([!-9;-~]{1,200})[ \t]*:[ \t]*")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]{0,1000})\?=")  # RFC 2047 §2
 _BETWEEN = re.compile(r"(?<=\?=)[ \t]+(?==\?)")  # white space between two of them is none, §6.2
-_UNSEEN = re.compile(r"<!--.{0,20000}?-->|<(style|script|head)\b.{0,20000}?</\1>", re.IGNORECASE | re.DOTALL)
+_UNSEEN = re.compile(r"<(?:(style|script|head)\b|(!--))", re.IGNORECASE)
 _BLOCK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|/?ul|/?pre|hr|/td)\b[^>]{0,1000}>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!a-z][^<>]{0,1000}>", re.IGNORECASE)
 _FROM_LINE = re.compile(rb"(?:>?From [^\n]{0,998}\n)+")
@@ -78,8 +78,25 @@ def readable(part: Message) -> str:
     text = decoded(part)
     if part.get_content_subtype() != "html":
         return text
-    text = _BLOCK.sub("\n", _UNSEEN.sub(" ", text[:MAX_HTML]).replace("\n", " "))
+    text = _BLOCK.sub("\n", _seen(text[:MAX_HTML]).replace("\n", " "))
     return html.unescape(_TAG.sub("", text)).replace("\xa0", " ")
+
+
+def _seen(text: str) -> str:
+    """HTML without comments, styles and scripts; each end is looked for once, so that it stays linear."""
+    kept, at, unending = [], 0, set()
+    lower = text.lower()
+    for match in _UNSEEN.finditer(lower):
+        name = match[1] or match[2]
+        if match.start() < at or name in unending:
+            continue
+        end = lower.find("-->" if name == "!--" else f"</{name}", match.end())
+        if end < 0:
+            unending.add(name)
+            continue
+        kept.append(text[at : match.start()])
+        at = end
+    return " ".join([*kept, text[at:]]).replace("-->", " ")
 
 
 def octets_of(part: Message) -> bytes:

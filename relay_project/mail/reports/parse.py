@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from email.message import Message
 
+from relay_project.mail.reports.auto_reply import read_auto_reply
 from relay_project.mail.reports.delivery_status import read_delivery_status
 from relay_project.mail.reports.dmarc_report import read_dmarc_report
 from relay_project.mail.reports.feedback import read_feedback
 from relay_project.mail.reports.message import read_message
 from relay_project.mail.reports.model import Report, ReportKind
+from relay_project.mail.reports.prose import read_prose
 from relay_project.mail.reports.tls_report import read_tls_report
 from relay_project.mail.text import clean
 
@@ -15,7 +17,14 @@ Reader = Callable[[Message], Report | None]
 
 # Each says what it found, or None when the mail is not of its kind. The first that finds something decides: what a machine
 # marked as such goes before what is guessed from prose.
-READERS: tuple[Reader, ...] = (read_feedback, read_tls_report, read_dmarc_report, read_delivery_status)
+READERS: tuple[Reader, ...] = (
+    read_feedback,
+    read_tls_report,
+    read_dmarc_report,
+    read_delivery_status,
+    read_auto_reply,
+    read_prose,
+)
 
 
 def parse_report(octets: bytes) -> Report:

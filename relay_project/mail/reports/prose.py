@@ -1,0 +1,288 @@
+"""Bounces without a status part: qmail, Exim, old Sendmail and Exchange, gateways and providers that write to people.
+
+read_prose(message) -> Report | None: None for whatever does not look like a bounce in two ways and names nobody. First the
+words are told from the mail that they return; then the addresses among them, each with what is said of it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from email.message import Message
+
+from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
+from relay_project.mail.reports.message import header, headers, leaves, readable
+from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
+from relay_project.mail.reports.original import is_returned, original_in, read_original
+from relay_project.mail.text import clean
+
+MAX_WORDS = 20_000  # characters of the words for people that are read
+MAX_RECIPIENTS = 200
+_NEAR = 1500  # characters after an address that may speak of it
+
+_SENDER = re.compile(
+    r"mailer[-_. ]?daemon|postmaster|mail[-_. ]?(?:delivery|system|server|admin|err|router)|"
+    r"delivery[-_. ]?(?:sub)?(?:system|agent|"
+    r"notification|failure|service)|(?:system|e-?mail|mail) administrator|^<?(?:mdaemon|mmdf|daemon|bounces?|"
+    r"root|smtp|uucp)\b|"
+    r"gateway|non-?delivery|undeliver|no-?reply|notification|mail-daemon|\bamavis|content.?filter|mimesweeper|"
+    r"servicepostmaster",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(
+    r"undeliver|un-?deliver|non.?deliver|not (?:be )?deliver|deliver(?:y|ed|ing)?\W.{0,30}(?:fail|status|"
+    r"problem|error|delay|notif|report|"
+    r"unable|impossible|warning|incomplete)|return(?:ed|ing)?:? .{0,20}(?:mail|message|sender|to)|fail(?:ed|"
+    r"ure)?\b.{0,30}(?:mail|notice|deliver|"
+    r"message|send)|(?:mail|message|e-?mail)\b.{0,40}(?:fail|error|could not|not sent|rejected|bounce|undeliv|"
+    r"returned|status|"
+    r"problem|blocked|refused|delayed)|warning.{0,20}(?:could not|message|mail|delay)|(?:could not|unable to|"
+    r"can.?not|couldn.t)\b.{0,20}"
+    r"(?:send|deliver|be)|user unknown|unknown (?:user|address)|permanent error|bounce|rejected|"
+    r"mailbox (?:full|is full)|over ?quota|"
+    r"\bNDN\b|\bNDR\b|invalid (?:address|recipient|mail)|unzustellbar|nicht zugestellt|fehler|fehlgeschlagen|"
+    r"[eé]chec|non (?:remis|distribu)|"
+    r"retour|impossible|no se (?:ha )?p(?:uede|udo)|fallo|devuelto|mancata|impossibile|errore|onbestel|"
+    r"niet (?:be|afge)|falha|devolvid|"
+    r"n[aã]o entregue|недостав|не доставлен|ошибка|配信|配送|送信|エラー|不達|退信|退回|无法|失败|반송|retorn",
+    re.IGNORECASE,
+)
+_ANSWER = re.compile(r"^\s*(?:re|aw|sv|fwd?|wg|tr)\s*(?:\[\d+\])?:", re.IGNORECASE)
+_FAILURE = re.compile(
+    r"(?:not|n.t|never|un)[ -]?(?:be(?:en)?)?[ -]?(?:yet )?(?:be(?:en)? )?(?:successfully )?(?:deliver|sent\b|"
+    r"reach|accept|send|transmit|processed|complete)|"
+    r"deliver\w*\b.{0,60}(?:fail|error|delay|problem|suspend|abort|impossible)|fail\w*\b.{0,60}(?:deliver|"
+    r"recipient|address|send|mail|message)|"
+    r"(?:permanent|fatal|transient|following)\b.{0,40}(?:error|fail)|return(?:ed|ing)\b.{0,40}(?:mail|message|"
+    r"sender|to you)|undeliver|non.?deliver|"
+    r"full mailbox|exceeding|(?:not|un) ?able to|postponed|abort|could not|couldn.t|did not receive|bounced|"
+    r"unknown|(?:mailbox|quota|"
+    r"storage)\b.{0,40}(?:full|exceed|over|unavail)|(?:does not|doesn.t|no longer) (?:exist|valid)|"
+    r"no such|not (?:be )?found|not listed|reject|refused|blocked|giving up|invalid|disabled|inactive|error|"
+    r"virus|problem|"
+    r"\b[45][0-5][0-9][ -]|\b[45]\.[0-9]\.[0-9]{1,3}\b|unzustellbar|nicht zugestellt|[eé]chec|impossible|fallo|"
+    r"errore|не (?:удалось|может)|"
+    r"できません|エラー|不明|存在|无法|失败|退信|拒",
+    re.IGNORECASE,
+)
+_STILL_TRYING = re.compile(
+    r"(?:still|continue|keep|keeps|going) (?:to |on )?(?:be(?:ing)? )?(?:retr|try|attempt|queue)|"
+    r"will (?:be )?(?:retr|continue|keep|try again|attempt)|"
+    r"warning (?:message )?only|do(?:n.t| not) need to resend|not yet been delivered|has been delayed|(?:is|"
+    r"been) delayed|"
+    r"delivery attempts will|will be (?:attempted|re-?tried|made)|still in (?:the )?queue|delayed mail|"
+    r"message delayed",
+    re.IGNORECASE,
+)
+_GAVE_UP = re.compile(
+    r"permanent (?:error|fail)|giving up\b|given up\b|will not (?:be )?(?:retr|try|continue)|(?:not|"
+    r"n.t) (?:be )?(?:going to )?(?:try|retr)\w* again|"
+    r"failed permanently|has expired|expired",
+    re.IGNORECASE,
+)
+_DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail delivery agent", re.IGNORECASE)
+_UNMISTAKABLE = re.compile(
+    r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
+    r"transcript of (?:the )?session|session transcript|"
+    r"non-?delivery (?:report|notification)|returned mail|delivery (?:status notification|has failed|failure)|"
+    r"smtp error|"
+    r"(?:not|n.t) (?:be )?delivered to (?:the following|one or more)|did not reach the following|"
+    r"undeliverable (?:mail|message)|"
+    r"following (?:recipients?|address(?:es)?|user)\b.{0,60}(?:fail|undeliver|not|invalid|unknown|error)",
+    re.IGNORECASE,
+)
+# Where the mail that comes back begins, after the words about it.
+_RETURNED = re.compile(
+    r"^[ \t>|*#=-]*(?:(?:below (?:this|the next) line|this) is a copy of|(?:below|here) is (?:a copy|"
+    r"the (?:original|returned))|"
+    r"(?:a )?copy of (?:the|your) (?:original |returned )?(?:message|mail)|header(?:s)? of (?:the|"
+    r"your) (?:original|message)|"
+    r"the header of the|(?:first|top) [0-9]{1,4} (?:lines|bytes)|the first [0-9]{1,4} lines)[^\n]{0,100}$"
+    r"|^[ \t>|*#=-]*(?:(?:the )?(?:original|returned|unsent|undelivered|old|your|rejected|failed|included|"
+    r"attached|start of)[ -](?:e-?mail |mail )?"
+    r"(?:message|mail|text|header|msg)s?|message (?:header|text|body|content)s?|forwarded message|"
+    r"unsent message|原文|元のメール)"
+    r"(?:[ -](?:headers?|text|body|follows?|below|copy|is|source|begins?|information))*[ \t:.,*=#>-]*$"
+    r"|^[ \t>|]*(?:received: (?:from|by) |return-path: ?<|message-id: ?<|x-mailer:|mime-version:|dkim-signature:)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADER_BEGINS = re.compile(
+    r"^[ \t>|]*(?:received|return-path|from|to|subject|date|message-id|mime-version|x-[\w-]+)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ADDRESS = re.compile(
+    r"(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|}~.-]{1,64})@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?", re.UNICODE
+)
+# An address that stands for itself on its line, as servers name those who failed.
+_NAMED = re.compile(
+    r"(?:^|\n)[ \t>*-]*(?:\"[^\"\n]{0,80}\" *|'[^'\n]{0,80}' *)?(?:SMTP:|smtp;|rfc822;|mailto:|"
+    r"<mailto:)?[<(\['\"]?(?=\S{1,320})"
+    r"(?P<address>(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|"
+    r"}~.-]{1,64})@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?)"
+    r"[>)\]'\"]*[ \t]*(?:<mailto:[^>\n]{0,320}>|\([^)\n]{0,200}\))?[ \t]*(?:[:;,.]|\.\.\.|$|(?=\n)|(?=-)|"
+    r"(?= on )|(?=[0-9]))",
+    re.IGNORECASE,
+)
+_TOLD = re.compile(
+    r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |users?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
+    r"for:? |addressee:? |failed:? |unknown:? |"
+    r"name:? |deliver(?:ed|y)? to:? |person:? |宛先[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
+    r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_IS_SENDER = re.compile(
+    r"(?<!generated )(?<!expanded )\b(?:from|sender|by|von|contact|mail)[: ]{1,3}<?$", re.IGNORECASE
+)
+_FORWARDED = re.compile(r"(?:expanded|generated|forwarded|derived|redirected|addressed)\b[^\n@]{0,20}$", re.IGNORECASE)
+_NOT_A_RECIPIENT = re.compile(
+    r"^(?:postmaster|mailer-daemon|abuse|support|help(?:desk)?|webmaster|hostmaster|admin|info-?tech)@", re.IGNORECASE
+)
+
+
+def read_prose(message: Message) -> Report | None:
+    """Read a bounce that only people were meant to read."""
+    words, returned = _told(message)
+    subject = header(message, "Subject")
+    if _signs(message, subject, words) < 2 or not _says_failure(message, f"{subject}\n{words}"):
+        return None
+    original = _original(message, returned)
+    action = _action(subject, words)
+    found = _recipients(message, words, original)
+    if not found and not original.tokens:
+        return None
+    found = found or [("", words)]  # a return path of ours says whose mail it was
+    recipients = tuple(
+        _judged(address, said, f"{subject}\n{words}", action, len(found) == 1) for address, said in found
+    )
+    return Report(ReportKind.BOUNCE, recipients, original)
+
+
+def _says_failure(message: Message, said: str) -> bool:
+    """Whether anything failed; a daemon that returns a mail need not say it in a language that is known here."""
+    if _FAILURE.search(said):
+        return True
+    return bool(_DAEMON.search(header(message, "From"))) and any(is_returned(part) for part in leaves(message))
+
+
+def _signs(message: Message, subject: str, words: str) -> int:
+    """How many things say that a mail system wrote this about a mail: its sender, subject, words, or return path."""
+    if _ANSWER.match(subject):
+        return 0
+    sender = f"{header(message, 'From')} {header(message, 'Sender')}"
+    nobody = header(message, "Return-Path").replace(" ", "")
+    return (
+        bool(_SENDER.search(sender) or not sender.strip())
+        + bool(_DAEMON.search(sender))
+        + bool(_UNMISTAKABLE.search(words[:3000]))
+        + bool(_SUBJECT.search(subject))
+        + (nobody == "<>" or "mailer-daemon" in nobody.lower())
+        + 2 * bool(header(message, "X-Failed-Recipients"))
+        + (message.get_param("report-type") == "delivery-status")
+    )
+
+
+def _told(message: Message) -> tuple[str, str]:
+    """The words for people, and the text of what comes back below them."""
+    texts = [part for part in leaves(message) if part.get_content_maintype() == "text" and not is_returned(part)]
+    plain = [part for part in texts if part.get_content_subtype() != "html"]
+    whole = "\n".join(readable(part) for part in (plain or texts)[:3])[:MAX_WORDS]
+    if not whole.strip() and texts:
+        whole = readable(texts[0])[:MAX_WORDS]
+    for cut in _RETURNED.finditer(whole):
+        if _FAILURE.search(whole[: cut.start()]) or _ADDRESS.search(whole[: cut.start()]):
+            return whole[: cut.start()], whole[cut.start() :]
+    return whole, ""
+
+
+def _original(message: Message, returned: str) -> Original:
+    original = read_original(message)
+    begins = _HEADER_BEGINS.search(returned)
+    if original.message_id or original.recipients or not begins:
+        return original
+    text = re.sub(r"(?m)^[>|] ?", "", returned[begins.start() :])
+    return replace(original_in(text), tokens=original.tokens)
+
+
+def _action(subject: str, words: str) -> Action:
+    said = f"{subject}\n{words[:3000]}"
+    return Action.DELAYED if _STILL_TRYING.search(said) and not _GAVE_UP.search(said) else Action.FAILED
+
+
+def _recipients(message: Message, words: str, original: Original) -> list[tuple[str, str]]:
+    """Who failed, and what is said of each."""
+    ours = _own_addresses(message)
+    sent_to = {address.lower() for address in original.recipients} - ours
+    failed = [match[0] for field in headers(message, "X-Failed-Recipients") for match in _ADDRESS.finditer(field)]
+    if failed:
+        return [(address, _said_of(address, words)) for address in dict.fromkeys(failed)][:MAX_RECIPIENTS]
+    named, told, any_ = (_places(pattern, words, ours) for pattern in (_NAMED, _TOLD, _ADDRESS))
+    known = [place for place in any_ if place[0].lower() in sent_to]
+    forwarded = [place for place in known if _FORWARDED.search(words, max(0, place[1] - 40), place[1])]
+    if len(named) == 1 and forwarded:
+        return _with_words(forwarded, words)
+    if named:
+        return _with_words(named, words)
+    if known or told or (any_ and not sent_to):
+        return _with_words(known or told or any_, words)
+    return [(original.recipients[0], words)] if len(sent_to) == 1 else []
+
+
+def _places(pattern: re.Pattern[str], words: str, ours: set[str]) -> list[tuple[str, int]]:
+    """The addresses that a pattern finds, and where; those of the sender and of who wrote it are left out."""
+    group = "address" if pattern.groups else 0
+    found = [(match[group], match.start(group)) for match in pattern.finditer(words)]
+    return [
+        (address, place)
+        for address, place in found
+        if address.lower() not in ours
+        and not _NOT_A_RECIPIENT.match(address)
+        and not _IS_SENDER.search(words, max(0, place - 20), place)
+    ]
+
+
+def _own_addresses(message: Message) -> set[str]:
+    """Addresses of whom the report was sent to and by: they did not fail."""
+    fields = (
+        value
+        for name in ("To", "From", "Sender", "Delivered-To", "X-Original-To", "Reply-To")
+        for value in headers(message, name)
+    )
+    return {match[0].lower() for value in fields for match in _ADDRESS.finditer(value)}
+
+
+def _with_words(places: Iterable[tuple[str, int]], words: str) -> list[tuple[str, str]]:
+    """Each address once, with the words from its line to the next address."""
+    first: dict[str, tuple[str, int]] = {}
+    for address, place in places:
+        first.setdefault(address.lower(), (address.rstrip("."), place))
+    ordered = sorted(first.values(), key=lambda one: one[1])[:MAX_RECIPIENTS]
+    ends = [place for _, place in ordered[1:]] + [len(words)]
+    return [(address, _line_on(words, place, end)) for (address, place), end in zip(ordered, ends, strict=True)]
+
+
+def _line_on(words: str, place: int, end: int) -> str:
+    begin = words.rfind("\n", 0, place) + 1
+    return words[begin : min(max(end, place + 80), place + _NEAR)]
+
+
+def _said_of(address: str, words: str) -> str:
+    place = words.lower().find(address.lower())
+    return _line_on(words, place, len(words)) if place >= 0 else ""
+
+
+def _judged(address: str, said: str, words: str, action: Action, is_only: bool) -> ReportedRecipient:
+    """The class by what is said of the address, else by all that is said."""
+    judgement, reason = judge(said, action=action), said
+    if judgement.is_vague:
+        whole: Judgement = judge(words, action=action)
+        if not whole.is_vague or (is_only and whole.status):
+            judgement, reason = whole, said if is_only and len(said) > 40 else words
+    return ReportedRecipient(
+        clean(address, 320),
+        judgement.status,
+        judgement.code,
+        judgement.bounce_class,
+        clean(" ".join(reason.split()), MAX_REASON),
+        action,
+        judgement.rule,
+        judgement.suppress,
+    )

@@ -1,0 +1,94 @@
+"""Bounces for people's eyes, and mail that is none: in words of our own, in the forms that servers use."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_project.mail.reports.model import ReportKind
+from relay_project.mail.reports.parse import parse_report
+
+CORPUS = Path(__file__).parent / "corpus"
+BOUNCES = {
+    "prose-qmail": ["bob@example.net | hard | failed", "carol@example.net | soft | failed"],
+    "prose-exim": ["bob@example.net | hard | failed"],
+    "prose-exim-delayed": ["bob@example.net | soft | delayed"],
+    "prose-gmail": ["bob@example.net | content | failed"],
+    "prose-exchange-html": ["bob@example.net | hard | failed"],
+    "prose-german": ["bob@example.net | soft | failed"],
+}
+OTHERS = {
+    "none-challenge": ReportKind.AUTO_REPLY,
+    "none-gone": ReportKind.AUTO_REPLY,
+    "none-newsletter": ReportKind.NONE,
+    "none-person": ReportKind.NONE,
+    "none-receipt": ReportKind.AUTO_REPLY,
+    "none-vacation": ReportKind.AUTO_REPLY,
+    "none-vacation-subject": ReportKind.AUTO_REPLY,
+}
+
+
+def octets(name: str) -> bytes:
+    return (CORPUS / f"{name}.eml").read_bytes()
+
+
+@pytest.mark.parametrize("name", BOUNCES)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_bounce_without_a_status_part_is_read(name: str, end: bytes) -> None:
+    """Lesson C6: bounces that come later were lost."""
+    report = parse_report(octets(name).replace(b"\n", end))
+    assert report.kind is ReportKind.BOUNCE
+    assert [f"{one.address} | {one.bounce_class} | {one.action}" for one in report.recipients] == BOUNCES[name]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_answers_or_talks_of_bounces_is_none(name: str) -> None:
+    report = parse_report(octets(name))
+    assert (report.kind, report.recipients) == (OTHERS[name], ())
+
+
+def test_the_mail_below_the_words_is_known() -> None:
+    original = parse_report(octets("prose-qmail")).original
+    assert original.message_id == "0190f3c0-0000-7000-8000-000000000001@example.com"
+    assert original.recipients == ("bob@example.net",)
+    assert original.tokens
+
+
+WORDS = [octets(name) for name in (*BOUNCES, *OTHERS)]
+
+
+@given(st.sampled_from(WORDS), st.binary(max_size=200), st.floats(0, 1))
+def test_noise_in_a_bounce_never_raises(mail: bytes, noise: bytes, place: float) -> None:
+    at = int(len(mail) * place)
+    report = parse_report(mail[:at] + noise + mail[at:])
+    assert report.trouble == ""
+    for one in report.recipients:
+        (one.address + one.reason).encode()
+
+
+BEGINNING = b"From: MAILER-DAEMON@a.example\nSubject: Undeliverable mail\n\ncould not be delivered\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a" * 900_000,
+        b"a@" * 400_000,
+        b"<a@b.example>:\n" * 60_000,
+        b'"' * 500_000,
+        b"<" * 500_000,
+        b"to: " * 200_000,
+        b"550 5.1.1 " * 90_000,
+        b"not delivered not been delivered failed " * 20_000,
+        b"original message\n" * 50_000,
+        b"your original returned failed " * 30_000,
+        b" \t" * 400_000,
+    ],
+    ids=lambda body: body[:20].decode(),
+)
+def test_hostile_words_cost_little(body: bytes) -> None:
+    begun = time.process_time()
+    assert parse_report(BEGINNING + body).trouble == ""
+    assert time.process_time() - begun < 2.5, "under half a second, and room for a busy machine"
