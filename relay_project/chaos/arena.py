@@ -150,12 +150,12 @@ class Arena:
 
     # --- processes -------------------------------------------------------------------------------------------------
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str, **settings: str) -> Process:
         """Start a command of manage.py that runs until the arena ends, or is hurt."""
-        probes = {"run_senders": "PROBE_SENDERS", "run_webhooks": "PROBE_WEBHOOKS"}
+        probes = {"run_senders": "PROBE_SENDERS", "run_webhooks": "PROBE_WEBHOOKS", "run_smtp": "PROBE_SMTP"}
         name = probes.get(arguments[0], "PROBE_HOUSEKEEPING")
         ports = {name: f"127.0.0.1:{choose_ports({name: 0})[name]}"}
-        return self._stack.enter_context(Process(arguments, {**self.env, **ports}, self.folder))
+        return self._stack.enter_context(Process(arguments, {**self.env, **ports, **settings}, self.folder))
 
     def start_senders(self) -> Process:
         """Two sender processes under their supervisor; returns when each serves an IP."""

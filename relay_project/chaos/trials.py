@@ -1,9 +1,11 @@
 """The misfortunes, by name. Each gets an arena with a witness and an empty database, and hurts what it says it hurts."""
 
+import asyncio
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,13 +16,17 @@ from pathlib import Path
 
 from relay_project.bench.process import Process, family
 from relay_project.chaos.arena import Arena, ChaosError, alive, hurt, kill_all, wait_until
+from relay_project.chaos.noise import Port, make_noise
 from relay_project.chaos.witness import STEPS
 from relay_project.db.postgres_binaries import account_for
+from relay_project.quickstart.ports import choose_ports
 
 PATIENCE = 60.0  # seconds for a step to be reached
 LEASE_SECONDS = 45.0  # CONVERSATION_SECONDS and LEASE_GRACE_SECONDS of the arena
 DISK_MIB = 640  # of the small disk: a fresh database, its write-ahead log, and little more
 GONE_SECONDS = 60.0
+NOISE = 20_000  # inputs
+MAY_GROW_BYTES = 32 * 1024 * 1024  # of the SMTP server, from the first tenth of the noise on; caches fill until then
 
 
 class LeftOut(ChaosError):
@@ -222,6 +228,39 @@ def fill_the_disk(arena: Arena) -> None:
     loader.join(PATIENCE)
 
 
+def shout_at_the_way_in(arena: Arena) -> None:
+    """NOISE inputs on the SMTP server's ports while mail leaves: the same process answers at once when they are over."""
+    arena.start_senders()
+    loader = arena.load(pace=100)
+    names = ("SMTP_MX", "SMTP_SUBMISSION", "SMTP_SUBMISSIONS")
+    ports = choose_ports(dict.fromkeys(names, 0))
+    where = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    smtp = arena.start("run_smtp", **where, SMTP_AUTH_FAILURES="10000", LOG_LEVEL="error")
+    wait_until(lambda: answers(ports["SMTP_MX"]), PATIENCE, "run_smtp did not listen")
+    heard = [Port(ports[name], implicit_tls=name == "SMTP_SUBMISSIONS") for name in names if answers(ports[name])]
+    asyncio.run(make_noise(heard, NOISE // 10, seed=1))
+    before = smtp.peak_bytes()
+    ends = asyncio.run(make_noise(heard, NOISE - NOISE // 10, seed=2))
+    smtp.check_alive()
+    grown = smtp.peak_bytes() - before
+    if ends["hung"] or not answers(ports["SMTP_MX"]):
+        raise ChaosError(f"The SMTP server hung: {ends['hung']} connections did not end.")
+    if grown > MAY_GROW_BYTES:
+        raise ChaosError(f"The SMTP server grew by {grown >> 20} MiB.")
+    if told := (arena.folder / "run_smtp.log").read_text(errors="replace").strip():
+        raise ChaosError(f"The SMTP server was surprised: {told.splitlines()[0][:300]}")
+    loader.join(PATIENCE * 3)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody takes a connection within a second, and says so where that is done in clear text."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def small_disk() -> Iterator[Path]:
     """A tmpfs of DISK_MIB; raises LeftOut where mounting is not allowed."""
@@ -255,5 +294,6 @@ TRIALS = {
     "kill-while-accepting": Trial("the accepting process is killed four times", kill_while_accepting, may_duplicate=False),
     "kill-readers": Trial("the readers of the event log and housekeeping are killed", kill_readers, may_duplicate=False),
     "lose-replies": Trial("the receiver takes 2 % of the mail without saying so", lose_replies, cut_share=0.02),
+    "noise": Trial("20,000 peers of the SMTP server talk nonsense", shout_at_the_way_in, may_duplicate=False),
     "fill-the-disk": Trial("the database's disk is full for ten seconds", fill_the_disk, on_small_disk=True),
 }  # fmt: skip
