@@ -123,7 +123,10 @@ class Reception(Protocol):
     """
 
     async def login(self, peer: Peer, name: str, secret: str) -> object | SmtpReply:
-        """Who that is, as an object that comes back in the later steps; or a refusal (535 5.7.8 …)."""
+        """Who that is, as an object that comes back in the later steps; or a refusal (535 5.7.8 …).
+
+        Attributes `most_octets` and `most_recipients` of it, where there are, take the place of the server's limits.
+        """
 
     async def sender(self, peer: Peer, login: object | None, address: str, size: int | None) -> SmtpReply | None:
         """MAIL FROM, with the SIZE that was declared; None when it is fine."""

@@ -144,7 +144,7 @@ class Session:
 
     async def _ehlo(self, name: str) -> SmtpReply | None:
         self._greet(name, esmtp=True)
-        offers = [self._house.hostname, "PIPELINING", f"SIZE {self._limits.message_octets}"]
+        offers = [self._house.hostname, "PIPELINING", f"SIZE {self._most_octets()}"]
         if self.peer.tls is None:
             offers.append("STARTTLS")
         elif self._takes_logins:
@@ -301,10 +301,10 @@ class Session:
     def _most_recipients(self) -> int:
         if not self._takes_logins:
             return self._limits.mx_recipients
-        return cast(int, getattr(self._login, "max_recipients", None) or self._limits.submission_recipients)
+        return cast(int, getattr(self._login, "most_recipients", None) or self._limits.submission_recipients)
 
     def _most_octets(self) -> int:
-        return cast(int, getattr(self._login, "max_octets", None) or self._limits.message_octets)
+        return cast(int, getattr(self._login, "most_octets", None) or self._limits.message_octets)
 
     async def _data(self, rest: str) -> SmtpReply | None:
         if rest:

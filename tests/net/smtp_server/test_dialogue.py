@@ -187,7 +187,7 @@ async def test_the_hundred_first_recipient_is_asked_to_come_later(serve) -> None
 
 async def test_a_login_may_have_numbers_of_its_own(serve) -> None:
     class Login:
-        max_recipients, max_octets = 2, 20
+        most_recipients, most_octets = 2, 20
 
     async with serve() as served:
         served.reception.login_answer = Login()
