@@ -89,9 +89,10 @@ class Blow:
 
     @property
     def said(self) -> str:
-        """The reply on one line."""
-        words = (self.reported.code, self.reported.status, self.text)
-        return " ".join(filter(None, words))
+        """The reply on one line; most diagnostics begin with it themselves."""
+        words = (self.reported.code, self.reported.status)
+        head = " ".join(word for word in words if word and word not in self.text[:40])
+        return f"{head} {self.text}".strip()
 
 
 @dataclass(frozen=True, slots=True)
