@@ -3,7 +3,8 @@
 Ours and not aiosmtpd's. That knows no DSN parameters (555) and no enhanced codes, reads a message line by line, writes each
 reply by itself (so PIPELINING would be a lie), reflects over its methods at each connection, and hands the transport to
 asyncio's TLS, where a PROXY header in front of implicit TLS and a peer that resets in mid-handshake end badly. What is left
-of it after overriding these is its parser of commands. Here a mail of 2 KB costs about a quarter of its time.
+of it after overriding these is its parser of commands. A mail of 2 KB over a kept connection costs 120 µs of CPU here and
+266 there, one with a connection of its own 306 and 669.
 """
 
 from __future__ import annotations

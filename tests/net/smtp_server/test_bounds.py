@@ -368,6 +368,13 @@ async def test_a_stop_cuts_who_does_not_end(serve) -> None:
         assert served.server.open_connections == 0
 
 
+async def test_a_loop_that_stands_still_is_not_alive(serve, monkeypatch) -> None:
+    async with serve() as served:
+        assert served.server.is_alive()
+        monkeypatch.setattr(served.server, "_ticked", time.monotonic() - 60)
+        assert not served.server.is_alive()
+
+
 async def test_a_reply_of_421_hangs_up(serve) -> None:
     async with serve() as served:
         served.reception.answer = SmtpReply(421, "4.3.2", "The database is away")
