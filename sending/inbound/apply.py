@@ -277,7 +277,7 @@ def _event(one: _Struck, labels: Any) -> NewEvent:
         payload |= {
             "smtp_code": blow.code,
             "smtp_enhanced_code": blow.reported.status or None,
-            "smtp_message": blow.text,
+            "smtp_message": blow.message,
             "category": blow.category,
             "bounce": {"text": blow.text, "status": blow.reported.status},
         }

@@ -89,10 +89,17 @@ class Blow:
 
     @property
     def said(self) -> str:
-        """The reply on one line; most diagnostics begin with it themselves."""
-        words = (self.reported.code, self.reported.status)
-        head = " ".join(word for word in words if word and word not in self.text[:40])
-        return f"{head} {self.text}".strip()
+        """The reply on one line; reports quote it with its codes or without."""
+        return " ".join(filter(None, (self.reported.code, self.reported.status, self.message)))
+
+    @property
+    def message(self) -> str:
+        """The reply without its codes, as the events of a conversation have it."""
+        text = " ".join(self.text.split())
+        for code in filter(None, (self.reported.code, self.reported.status)):
+            if text.startswith(code) and text[len(code) : len(code) + 1] in ("", " ", "-"):
+                text = text[len(code) :].lstrip(" -")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,13 @@ def test_a_hard_bounce_moves_the_recipient_and_suppresses_the_address(scene: Sce
     check_ledger()
 
 
+def test_a_reply_that_is_quoted_with_its_codes_is_told_once(scene: Scene) -> None:
+    _, job = delivered(scene, ANN)
+    read(bounce(replace(failed(ANN), reason="550-5.1.1 no\nsuch user")), token(job))
+    assert Suppression.objects.get().description == "550 5.1.1 no such user"
+    assert payload("send.recipient.bounced")["smtp_message"] == "no such user"
+
+
 def test_a_complaint_moves_the_recipient_and_suppresses_the_address(scene: Scene) -> None:
     """Lesson C6: every live complaint was dropped."""
     accepted, job = delivered(scene, ANN)
