@@ -57,6 +57,7 @@ _BY_RULE = {
     "address-other": BounceClass.HARD,
     "rcpt-55x": BounceClass.HARD,
     "domain-takes-no-mail": BounceClass.HARD,
+    "recipient-access-denied": BounceClass.HARD,
     "recipient-refuses": BounceClass.CONTENT,
     "recipient-restricted": BounceClass.CONTENT,
     "destination-relay": BounceClass.INFRASTRUCTURE,

@@ -36,7 +36,7 @@ _BLOCK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|/?ul|/?pre|hr|
 _TAG = re.compile(r"<[/!a-z][^<>]{0,1000}>", re.IGNORECASE)
 _FROM_LINE = re.compile(rb"(?:>?From [^\n]{0,998}\n)+")
 _LINE_END = re.compile(rb"\r\n?")
-_FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s-][^\n]{0,120}?)[ \t]*\n[ \t]*content-", re.IGNORECASE)
+_FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s][^\n]{0,120}?)[ \t]*\n[ \t]*content-", re.IGNORECASE)
 
 
 class Part(Message):

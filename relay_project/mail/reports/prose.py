@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from email.message import Message
 
+from relay_project.mail.reports.auto_reply import MACHINE
 from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
 from relay_project.mail.reports.message import header, headers, leaves, readable
 from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
@@ -20,7 +21,7 @@ MAX_RECIPIENTS = 200
 _NEAR = 1500  # characters after an address that may speak of it
 
 _SENDER = re.compile(
-    r"mailer[-_. ]?daemon|postmaster|mail[-_. ]?(?:delivery|system|server|admin|err|router)|"
+    r"mailer[-_. ]?daemon|post[-_]?master|mail[-_. ]?(?:delivery|system|server|admin|err|router)|"
     r"delivery[-_. ]?(?:sub)?(?:system|agent|"
     r"notification|failure|service)|(?:system|e-?mail|mail) administrator|^<?(?:mdaemon|mmdf|daemon|bounces?|"
     r"root|smtp|uucp)\b|"
@@ -83,7 +84,8 @@ _DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail del
 _UNMISTAKABLE = re.compile(
     r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
     r"transcript of (?:the )?session|session transcript|"
-    r"non-?delivery (?:report|notification)|returned mail|delivery (?:status notification|has failed|failure)|"
+    r"non-?delivery (?:report|notification)|error message below|returned mail|delivery (?:status notification|"
+    r"has failed|failure)|"
     r"smtp error|"
     r"(?:not|n.t) (?:be )?delivered to (?:the following|one or more)|did not reach the following|"
     r"undeliverable (?:mail|message)|"
@@ -118,7 +120,8 @@ _NAMED = re.compile(
     r"<mailto:)?[<(\['\"]?(?=\S{1,320})"
     r"(?P<address>(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|"
     r"}~.-]{1,64})@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?)"
-    r"[>)\]'\"]*[ \t]*(?:<mailto:[^>\n]{0,320}>|\([^)\n]{0,200}\))?[ \t]*(?:[:;,.]|\.\.\.|$|(?=\n)|(?=-)|"
+    r"(?![A-Za-z0-9-]|\.[A-Za-z0-9])[>)\]'\"]*[ \t]*(?:<mailto:[^>\n]{0,320}>|"
+    r"\([^)\n]{0,200}\))?[ \t]*(?:[:;,.]|\.\.\.|$|(?=\n)|(?=-)|"
     r"(?= on )|(?=[0-9]))",
     re.IGNORECASE,
 )
@@ -165,9 +168,9 @@ def _says_failure(message: Message, said: str) -> bool:
 
 def _signs(message: Message, subject: str, words: str) -> int:
     """How many things say that a mail system wrote this about a mail: its sender, subject, words, or return path."""
-    if _ANSWER.match(subject):
-        return 0
     sender = f"{header(message, 'From')} {header(message, 'Sender')}"
+    if _ANSWER.match(subject) and not MACHINE.search(sender):
+        return 0
     nobody = header(message, "Return-Path").replace(" ", "")
     return (
         bool(_SENDER.search(sender) or not sender.strip())
