@@ -128,6 +128,7 @@ def test_what_lacks_something_is_refused_with_the_reason(xml, says):
         zipped(PLAIN)[:40],
         b"PK\x03\x04",
     ],
+    ids=["xml", "gzip", "zip", "no gzip", "cut zip", "no zip"],  # octets with a time in them would name each run anew
 )
 def test_a_bomb_or_a_broken_archive_is_a_report_with_trouble_and_costs_little(packed):
     octets = dmarc_mail(packed)

@@ -93,7 +93,9 @@ def test_what_lacks_something_is_refused_with_the_reason(octets, says):
         parse_tls_report(octets)
 
 
-@pytest.mark.parametrize("octets", [bomb(50 << 20), b"\x1f\x8bnonsense", gzip.compress(b"hello")])
+@pytest.mark.parametrize(
+    "octets", [bomb(50 << 20), b"\x1f\x8bnonsense", gzip.compress(b"hello")], ids=["bomb", "no gzip", "text"]
+)
 def test_a_bomb_or_a_broken_file_is_a_report_with_trouble(octets):
     report = read(tls_mail(octets))
 
