@@ -1,4 +1,4 @@
-r"""Where a message ends, and what it then looks like (RFC 5321 §4.1.1.4, §4.5.2). Pure.
+r"""Where a message ends, and what it then looks like (RFC 5321 §4.1.1.4, §4.5.2).
 
 Only CRLF.CRLF ends a message. `\n.\n`, `\n.\r\n`, `\r.\r`, `\r\n.\n`, `\r\n.\r` and whatever else some server somewhere
 takes for an end are text like any other (SMTP smuggling, CVE-2023-51764 and its kin). Lone CRs and LFs are made CRLF, as
@@ -7,9 +7,13 @@ Postfix does, for old programs' reports come so; a dot behind one is not the cli
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from enum import StrEnum
 
 END = b"\r\n.\r\n"
+CR = 13
+PIECE = 65_536  # octets that are converted at a time: some milliseconds at the worst
 MAX_TEXT_LINE = 65_536  # octets; RFC 5321 §4.5.3.1.6 says 1000, and newsletters' HTML comes back in reports as it was
 
 
@@ -53,27 +57,45 @@ class Intake:
             self.refuse(Refusal.TOO_BIG)
         return end + len(END) - begin if end >= 0 else None
 
-    def message(self) -> bytes:
-        """The message, when it has ended: CRLF lines, dots unstuffed. Empty where it is refused, which may be now."""
-        if self.refusal is not None:
-            return b""
-        text = canonical(bytes(self._text))
-        if len(text) > self._limit:
-            self.refuse(Refusal.TOO_BIG)
-        elif has_long_line(text):
+    async def message(self) -> bytes:
+        """The message, when it has ended: CRLF lines, dots unstuffed. Empty where it is refused, which may be now.
+
+        Ten megabytes of line feeds take most of a second, so others get their turn between the pieces.
+        """
+        pieces: list[bytes] = []
+        octets = 0
+        for piece in canonical_pieces(bytes(self._text)) if self.refusal is None else ():
+            pieces.append(piece)
+            octets += len(piece)
+            if octets > self._limit:
+                self.refuse(Refusal.TOO_BIG)
+                return b""
+            if len(pieces) > 1:
+                await asyncio.sleep(0)
+        text = b"".join(pieces)
+        if has_long_line(text):
             self.refuse(Refusal.LONG_LINE)
         return b"" if self.refusal is not None else text
 
 
-def canonical(text: bytes) -> bytes:
-    """Of the octets from the CRLF in front to the one before the last dot: the message.
-
-    Only C's loops here: ten megabytes of line feeds must not hold up everybody else.
-    """
+def canonical_pieces(text: bytes) -> Iterator[bytes]:
+    """Of the octets from the CRLF in front to the one before the last dot: the message, in one piece where it needs no
+    change of line ends, else in pieces of PIECE octets."""
     text = text.replace(b"\r\n.", b"\r\n")[2:]
     ends = text.count(b"\r\n")
     if text.count(b"\n") == ends and text.count(b"\r") == ends:
-        return text
+        yield text
+        return
+    at = 0
+    while at < len(text):
+        end = min(at + PIECE, len(text))
+        while end < len(text) and text[end - 1] == CR and end - at < 2 * PIECE:
+            end += 1  # what belongs to a CR stays with it
+        yield _with_crlf(text[at:end])
+        at = end
+
+
+def _with_crlf(text: bytes) -> bytes:
     text = text.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")  # a text converted twice has one end, CRCRLF
     return text.replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 

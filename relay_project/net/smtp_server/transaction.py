@@ -73,7 +73,7 @@ async def receive(house: Household, wire: Wire, limit: int, until: Callable[[], 
             else:
                 intake.refuse(Refusal.NO_ROOM)
             if used is not None:
-                octets = intake.message()
+                octets = await intake.message()
                 return intake.refusal or octets
             if intake.refusal is not None and passed > limit * MOST_PASSED_OVER:
                 raise End("too_big", replies.message_refused(intake.refusal, limit))

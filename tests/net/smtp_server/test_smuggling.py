@@ -1,8 +1,12 @@
 """Nothing but CRLF.CRLF ends a message, whatever some server somewhere takes for an end (CVE-2023-51764, -51765, -51766)."""
 
-import pytest
+import asyncio
 
-from relay_project.net.smtp_server.data import MAX_TEXT_LINE, Intake, Refusal, canonical, has_long_line
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_project.net.smtp_server.data import MAX_TEXT_LINE, PIECE, Intake, Refusal, canonical_pieces, has_long_line
 from relay_project.net.smtp_server.model import Service
 
 BODY = b"Subject: x\r\n\r\nhello"
@@ -30,6 +34,14 @@ FALSE_ENDS = [
     b"\x0c.\x0c",
     b"\r\n.\x0b\r\n",
 ]
+
+
+def message_of(intake: Intake) -> bytes:
+    return asyncio.run(intake.message())
+
+
+def unbroken(text: bytes) -> bytes:
+    return text.replace(b"\r", b"").replace(b"\n", b"")
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS, ids=repr)
@@ -60,7 +72,7 @@ def test_a_false_end_ends_nothing_however_it_is_cut(false_end) -> None:
         while (used := intake.feed(text[at : at + size])) is None:
             at += size
         assert text[: at + used] == BODY + false_end + b"more\r\n.\r\n"
-        assert intake.message() == canonical(b"\r\n" + BODY + false_end + b"more\r\n")
+        assert message_of(intake) == b"".join(canonical_pieces(b"\r\n" + BODY + false_end + b"more\r\n"))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,28 @@ def test_dots_are_unstuffed_and_lines_end_in_crlf(sent, kept) -> None:
     """RFC 5321 §4.5.2; a dot behind a lone line feed was not stuffed by anybody."""
     intake = Intake(1000)
     assert intake.feed(sent) == len(sent)
-    assert intake.message() == kept
+    assert message_of(intake) == kept
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\x00", b"\r\n."]), max_size=40), st.data())
+def test_only_crlf_dot_crlf_ends_whatever_the_text_and_the_pieces(words, data) -> None:
+    """Against a reading by lines, which knows CRLF alone."""
+    octets = b"".join(words) + b"\r\n.\r\nQUIT\r\n"
+    lines: list[bytes] = []
+    for line in octets.split(b"\r\n"):
+        if line == b".":
+            break
+        lines.append(line[1:] if line.startswith(b".") else line)
+    text = b"".join(line + b"\r\n" for line in lines)
+    intake, at = Intake(1000), 0
+    while (used := intake.feed(octets[at : at + (size := data.draw(st.integers(1, 9)))])) is None:
+        at += size
+    assert octets[at + used - 3 : at + used] == b".\r\n"
+    message = message_of(intake)
+    assert message.replace(b"\r\n", b"\n").replace(b"\n", b"").replace(b"\r", b"") == text.replace(b"\r", b"").replace(
+        b"\n", b""
+    )
+    assert message.count(b"\r") == message.count(b"\n") == message.count(b"\r\n")
 
 
 def test_what_follows_the_end_is_left() -> None:
@@ -91,7 +124,7 @@ def test_a_message_of_just_the_limit_is_taken_with_its_dots() -> None:
     text = b".\r\n" * 100
     intake = Intake(len(text))
     assert intake.feed(text.replace(b".", b"..") + b".\r\n") is not None
-    assert intake.message() == text
+    assert message_of(intake) == text
 
 
 def test_a_message_over_the_limit_is_passed_over_in_a_few_octets() -> None:
@@ -100,14 +133,14 @@ def test_a_message_over_the_limit_is_passed_over_in_a_few_octets() -> None:
         assert intake.feed(b"x" * 50 + b"\r\n") is None
         assert intake.kept < 300
     assert intake.feed(b".\r\nQUIT") == 3
-    assert intake.message() == b""
+    assert message_of(intake) == b""
     assert intake.refusal is Refusal.TOO_BIG
 
 
 def test_a_message_that_outgrows_the_limit_by_its_line_ends_is_refused() -> None:
     intake = Intake(100)
     assert intake.feed(b"\n" * 99 + b"\r\n.\r\n") is not None
-    assert (intake.message(), intake.refusal) == (b"", Refusal.TOO_BIG)
+    assert (message_of(intake), intake.refusal) == (b"", Refusal.TOO_BIG)
 
 
 def test_long_lines_are_taken_up_to_a_bound() -> None:
@@ -116,3 +149,14 @@ def test_long_lines_are_taken_up_to_a_bound() -> None:
     assert not has_long_line(b"a\r\n" + line + b"\r\n" + line + b"\r\nb\r\n")
     assert has_long_line(b"a\r\n" + line + b"yyy\r\nb\r\n")
     assert has_long_line(b"a\r\n" + line * 3)
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r", b"a\r\r\n", b"\r\n\n", b"abc\r"])
+def test_line_ends_are_made_the_same_in_pieces_as_at_once(unit) -> None:
+    text = unit * (3 * PIECE // len(unit) + 5)
+    intake = Intake(10 * len(text))
+    intake.feed(text + b"\r\n.\r\n")
+    message = message_of(intake)
+    expected = (text + b"\r\n").replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    assert message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r")
+    assert abs(message.count(b"\n") - expected.count(b"\n")) <= 3  # a run of CRs that is longer than a piece
