@@ -51,11 +51,14 @@ def check_web(**_: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_proxies(**_: Any) -> list[CheckMessage]:
     """Lesson S4: a proxy list that holds everybody lets every client choose its own address."""
-    everybody = [network for network in settings.TRUSTED_PROXIES if network.prefixlen == 0]
-    if not everybody:
-        return []
+    lists = {"TRUSTED_PROXIES": settings.TRUSTED_PROXIES, "SMTP_PROXIES": settings.SMTP_PROXIES}
     hint = "Name the addresses of your proxies."
-    return [Error(f"TRUSTED_PROXIES trusts everybody ({everybody[0]}).", hint, id="relay.E002")]
+    return [
+        Error(f"{name} trusts everybody ({network}).", hint, id="relay.E002")
+        for name, networks in lists.items()
+        for network in networks
+        if network.prefixlen == 0
+    ]
 
 
 @register(TAG)
@@ -63,7 +66,7 @@ def check_listeners(**_: Any) -> list[CheckMessage]:
     """Addresses that this machine's processes listen on: one each, and the probes out of reach (lesson S1)."""
     found: list[CheckMessage] = []
     taken: dict[tuple[str, int], str] = {}
-    for name, address in [("WEB_BIND", settings.WEB_BIND), *_probes()]:
+    for name, address in [("WEB_BIND", settings.WEB_BIND), *_probes(), *_smtp()]:
         if address in taken:
             found.append(Error(f"{name} and {taken[address]} are the same address.", id="relay.E003"))
         taken[address] = name
@@ -72,6 +75,11 @@ def check_listeners(**_: Any) -> list[CheckMessage]:
             hint = "Metrics tell volumes and versions: let a firewall keep strangers out, or use 127.0.0.1."
             found.append(Warning(f"{name} listens on {host}, which others may reach.", hint, id="relay.W005"))
     return found
+
+
+def _smtp() -> list[tuple[str, tuple[str, int]]]:
+    names = ("SMTP_MX", "SMTP_SUBMISSION", "SMTP_SUBMISSIONS")
+    return [(name, address) for name in names for address in getattr(settings, name)]
 
 
 def _probes() -> list[tuple[str, tuple[str, int]]]:

@@ -180,6 +180,7 @@ def test_the_settings_of_this_test_run_contradict_nothing() -> None:
         ({"WEB_URL": "https://relay.example.com", "INSTANCE_DOMAIN": "relay.test"}, "relay.W003"),
         ({"WEB_URL": "https://relay.example.com", "SANDBOX_INTERNET": True}, "relay.W004"),
         ({"WEB_BIND": ("127.0.0.1", 9101), "PROBES": {"web": ("127.0.0.1", 9101)}}, "relay.E003"),
+        ({"SMTP_MX": [("127.0.0.1", 25)], "SMTP_SUBMISSION": [("127.0.0.1", 25)]}, "relay.E003"),
         ({"PROBES": {"web": ("0.0.0.0", 9101)}}, "relay.W005"),
         ({"OIDC_ENABLED": True, "OIDC_ISSUER_URL": "http://id.example.com"}, "relay.E004"),
     ],
@@ -190,9 +191,10 @@ def test_contradictions_are_named(changes: dict[str, Any], expected: str, settin
     assert expected in complaints()
 
 
-def test_trusting_everybody_is_refused(settings: Any) -> None:
+@pytest.mark.parametrize("name", ["TRUSTED_PROXIES", "SMTP_PROXIES"])
+def test_trusting_everybody_is_refused(settings: Any, name: str) -> None:
     """Lesson S4: with 0.0.0.0/0 every client chooses its own address."""
-    settings.TRUSTED_PROXIES = [ipaddress.ip_network("0.0.0.0/0")]
+    setattr(settings, name, [ipaddress.ip_network("0.0.0.0/0")])
     assert "relay.E002" in complaints()
 
 
