@@ -5,26 +5,22 @@ Signatures are judged by dkimpy, over the TXT records that DNS (the sandbox's) g
 
 import email.header
 import email.policy
-from collections.abc import Callable
 from email import message_from_bytes
 from typing import Any
 
-import dkim
 from django.conf import settings
 from django.db import close_old_connections
 
 from projects.dkim_keys import dkim_txt_value
 from projects.models import DkimKey, Domain
 from relay_project.db.keyring import ring
+from relay_project.mail.dkim_check import TxtLookup, check_signatures
 from relay_project.mail.text import clean
 from relay_project.mail.verp import ForgedToken, NotAToken, read_reverse_path
 from relay_project.sandbox.smtp import ReceivedMail
 from sending.models import SandboxMessage, Send
 
-MAX_SIGNATURES = 5  # of one mail that are checked
 KEPT = 5000  # messages in the inbox; older ones leave
-
-TxtLookup = Callable[[str], list[str]]
 
 
 def store(mail: ReceivedMail, txt: TxtLookup) -> SandboxMessage:
@@ -43,7 +39,7 @@ def store(mail: ReceivedMail, txt: TxtLookup) -> SandboxMessage:
         subject=_header(parsed, "Subject"),
         from_header=_header(parsed, "From"),
         data=mail.data,
-        dkim_results=dkim_results(mail.data, txt),
+        dkim_results=check_signatures(mail.data, txt),
     )
 
 
@@ -64,36 +60,6 @@ def _header(parsed: Any, name: str) -> str:
         return ""
     parts = email.header.decode_header(str(raw))
     return clean(str(email.header.make_header(parts)) if len(parts) < 100 else str(raw), 998)
-
-
-def dkim_results(data: bytes, txt: TxtLookup) -> list[dict[str, Any]]:
-    """One entry per DKIM-Signature, in the order they stand: domain, selector, valid, error."""
-    verifier = dkim.DKIM(data)
-    signatures = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"][:MAX_SIGNATURES]
-    return [_verified(data, index, value, txt) for index, value in enumerate(signatures)]
-
-
-def _verified(data: bytes, index: int, value: bytes, txt: TxtLookup) -> dict[str, Any]:
-    tags = _tags(value)
-    result: dict[str, Any] = {"domain": tags.get("d", ""), "selector": tags.get("s", ""), "valid": False, "error": ""}
-    try:
-        result["valid"] = bool(dkim.DKIM(data).verify(idx=index, dnsfunc=lambda name, timeout=5: _first_txt(name, txt)))
-    except (dkim.DKIMException, ValueError, OSError, LookupError) as error:
-        result["error"] = clean(f"{type(error).__name__}: {error}", 300)
-    if not result["valid"] and not result["error"]:
-        result["error"] = "the signature does not match"
-    return result
-
-
-def _tags(value: bytes) -> dict[str, str]:
-    pairs = (tag.partition(b"=") for tag in value.split(b";"))
-    return {clean(name.strip(), 20): clean(b"".join(text.split()), 253) for name, _, text in pairs}
-
-
-def _first_txt(name: bytes | str, txt: TxtLookup) -> bytes | None:
-    asked = name.decode() if isinstance(name, bytes) else name
-    found = txt(asked.rstrip("."))
-    return found[0].encode() if found else None
 
 
 def published_txt(name: str) -> list[str]:

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
+from relay_project.mail import dkim_check
 from relay_project.net.resolver import txt_records
 from relay_project.quickstart.demo import DOMAIN
 from relay_project.quickstart.home import QuickstartError
 from sending.journey import Journey, read_journey
 from sending.models import SandboxMessage, Send
-from sending.sandbox_inbox import dkim_results
 
 SENDER = f"hello@{DOMAIN}"
 RECIPIENT = "newcomer@inbox.test"
@@ -116,5 +116,5 @@ def _why(journey: Journey) -> str:
 
 def check_signatures(data: bytes) -> tuple[SignatureCheck, ...]:
     """Judge every DKIM signature of a mail by dkimpy, with keys from the run's DNS."""
-    results = dkim_results(data, lambda name: txt_records(name, settings.DNS_RESOLVERS))
+    results = dkim_check.check_signatures(data, lambda name: txt_records(name, settings.DNS_RESOLVERS))
     return tuple(SignatureCheck(r["domain"], r["selector"], r["valid"], r["error"]) for r in results)

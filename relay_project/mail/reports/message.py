@@ -45,9 +45,13 @@ class Part(Message):
     raw = b""
 
 
-def read_message(octets: bytes) -> Part:
-    """Read the tree of parts; CRLF, LF and CR end lines, an mbox "From " line before the header is skipped."""
-    limit = MAX_PACKED_OCTETS if _PACKED.search(octets, 0, _SNIFFED) else MAX_OCTETS
+def read_message(octets: bytes, limit: int | None = None) -> Part:
+    """Read the tree of parts; CRLF, LF and CR end lines, an mbox "From " line before the header is skipped.
+
+    `limit`: octets that are read, for mail that is no report.
+    """
+    if limit is None:
+        limit = MAX_PACKED_OCTETS if _PACKED.search(octets, 0, _SNIFFED) else MAX_OCTETS
     text = _LINE_END.sub(b"\n", octets[:limit]).lstrip(b"\n")
     from_line = _FROM_LINE.match(text)
     return _entity(text[from_line.end() :] if from_line else text, MAX_DEPTH, [MAX_PARTS])
@@ -119,6 +123,11 @@ def headers(part: Message, name: str) -> list[str]:
     """Every field of this name."""
     wanted = name.lower()
     return [_readable(str(value)) for field, value in part.raw_items() if field.lower() == wanted]
+
+
+def field_text(value: object) -> str:
+    """The value of a raw field as `header` gives it."""
+    return _readable(str(value))
 
 
 def headers_in(text: str) -> list[tuple[str, str]]:
