@@ -1,4 +1,4 @@
-"""What a key or a person may do in a project: the contract's thirteen scopes."""
+"""What a key or a person may do in a project: the contract's thirteen scopes, and ours."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -21,6 +21,8 @@ class Scope(StrEnum):
     SUPPRESSIONS_READ = "suppressions.read"
     SUPPRESSIONS_WRITE = "suppressions.write"
     ANALYTICS_READ = "analytics.read"
+    INBOUND_READ = "inbound.read"  # ours, as the next
+    INBOUND_WRITE = "inbound.write"
 
 
 SCOPES: tuple[Scope, ...] = tuple(Scope)
@@ -28,7 +30,14 @@ SCOPES: tuple[Scope, ...] = tuple(Scope)
 # What staff may do in a project without belonging to it: look, as the contract lets them in the system project. They
 # may not read keys and webhook secrets, change anything or send; for that a project makes them a member.
 STAFF_SCOPES = frozenset(
-    {Scope.PROJECT_READ, Scope.SENDS_READ, Scope.DOMAINS_READ, Scope.SUPPRESSIONS_READ, Scope.ANALYTICS_READ}
+    {
+        Scope.PROJECT_READ,
+        Scope.SENDS_READ,
+        Scope.DOMAINS_READ,
+        Scope.SUPPRESSIONS_READ,
+        Scope.ANALYTICS_READ,
+        Scope.INBOUND_READ,
+    }
 )
 
 

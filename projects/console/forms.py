@@ -20,6 +20,8 @@ SCOPE_HELP = {
     Scope.SUPPRESSIONS_READ: "See suppressed addresses",
     Scope.SUPPRESSIONS_WRITE: "Change suppressed addresses",
     Scope.ANALYTICS_READ: "See figures",
+    Scope.INBOUND_READ: "See mail that came in, and where it goes",
+    Scope.INBOUND_WRITE: "Say which mail is received, and where it goes",
 }
 # Roles that a button ticks.
 PRESET_VALUES = [(role.capitalize(), " ".join(scopes_of(role))) for role in Role]

@@ -142,13 +142,14 @@ def test_sessions_name_their_project(api: Api, foreign: Project, alice: User, cl
         assert answer.status_code == 200
 
 
-def test_the_scopes_are_the_contracts_thirteen() -> None:
+def test_the_scopes_begin_with_the_contracts_thirteen() -> None:
     """§1.3."""
     names = (
         "project.read project.write sends.read sends.send domains.read domains.write webhooks.read webhooks.write "
         "api_keys.read api_keys.write suppressions.read suppressions.write analytics.read"
     )
-    assert " ".join(SCOPES) == names
+    assert " ".join(SCOPES[:13]) == names
+    assert SCOPES[13:] == ("inbound.read", "inbound.write"), "ours"
 
 
 # --- §1.4 Errors, §1.5 rates, §1.6 idempotency ---------------------------------------------------------------------
@@ -447,7 +448,7 @@ def test_a_console_learns_everything_by_init(api: Api, alice: User, client: Clie
     assert init["organization"] == {"id": 0, "name": "Default", "role": "admin"}
     raw = json.dumps({"name": "Second", "send_type": "distributional"})
     founded = client.post(f"{BASE}/project", raw, content_type="application/json").json()
-    assert (founded["project"]["name"], len(founded["scopes"])) == ("Second", 13)
+    assert (founded["project"]["name"], len(founded["scopes"])) == ("Second", 15)
     assert api.get("/init/project").json()["project"]["id"] == api.project.pk
     assert api("DELETE", "/project-users").json() == []
 

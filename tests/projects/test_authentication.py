@@ -190,7 +190,7 @@ def test_the_idempotency_header_is_refused_where_it_means_nothing(api):
 
 
 def test_every_scope_is_the_contracts():
-    assert len(SCOPES) == 13
+    assert len(SCOPES) == 15
     assert str(SCOPES[3]) == "sends.send"
 
 

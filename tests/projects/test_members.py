@@ -142,7 +142,7 @@ def test_a_console_starts_with_the_persons_projects(signed_in, bob, project, for
     assert (config["user"]["id"], config["user"]["is_sudo"]) == (bob.pk, False)
     assert config["app"]["system_project_id"] == instance.project.pk
     assert config["app"]["webhook"]["events"] == [kind.value for kind in EventKind]
-    assert len(config["app"]["api_keys"]["scopes"]) == 13
+    assert len(config["app"]["api_keys"]["scopes"]) == 15
     assert body["organization"]["id"] == 0
     assert signed_in(bob, project).get("/init/project") == (
         200,

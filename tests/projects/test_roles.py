@@ -132,7 +132,7 @@ def test_members_of_another_project_are_not_changed(api, foreign, charlie):
     )
     assert api.patch("/project-users/999999", {"scopes": []})[0] == 404
     assert api.patch("/project-users/x", {"scopes": []})[0] == 400
-    assert len(member(charlie, foreign).scopes) == 13
+    assert len(member(charlie, foreign).scopes) == 15
 
 
 # --- The last owner ------------------------------------------------------------------------------------------------
