@@ -36,6 +36,7 @@ class EventKind(StrEnum):
     SUPPRESSION_CREATED = "suppression.created"
     SUPPRESSION_DELETED = "suppression.deleted"
     SUPPRESSION_IMPORTED = "suppression.imported"
+    INBOUND_RECEIVED = "inbound.received"
     PROJECT_SUSPENDED = "project.suspended"
     PROJECT_RESUMED = "project.resumed"
     PROJECT_ARCHIVED = "project.archived"

@@ -65,6 +65,7 @@ SECRET_KEY = derived_secret(APP_SECRETS[0])
 SECRET_KEY_FALLBACKS = [derived_secret(old) for old in APP_SECRETS[1:]]
 WEB_URL = read_web_url(env, "WEB_URL", default="http://127.0.0.1:8000")
 INSTANCE_DOMAIN = read_domain(env, "INSTANCE_DOMAIN", default="relay.test")
+MX_HOST = read_domain(env, "MX_HOST", default=INSTANCE_DOMAIN)  # what MX records of receiving domains name
 LOG_LEVEL = read_log_level(env, "LOG_LEVEL", default="info")
 
 if "DATABASE_URL" not in os.environ and not _unconfigured:

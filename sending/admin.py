@@ -33,6 +33,7 @@ from sending.models import (
     Waiting,
 )
 from sending.order_admin import MeasurementAdmin, OperationAdmin
+from sending.routing_admin import InboundRouteAdmin, ReceivedMailAdmin, ReceivingDomainAdmin, UnexaminedMailAdmin
 from sending.statistics_admin import DayCountAdmin, HourCountAdmin, ReaderPositionAdmin, SearchTextAdmin
 from sending.suppression_admin import SuppressionAdmin
 
@@ -40,11 +41,15 @@ __all__ = [  # registered there
     "DayCountAdmin",
     "HourCountAdmin",
     "InboundMailAdmin",
+    "InboundRouteAdmin",
     "MeasurementAdmin",
     "OperationAdmin",
     "ReaderPositionAdmin",
+    "ReceivedMailAdmin",
+    "ReceivingDomainAdmin",
     "SearchTextAdmin",
     "SuppressionAdmin",
+    "UnexaminedMailAdmin",
     "UnreadMailAdmin",
 ]
 

@@ -31,6 +31,7 @@ SELECT max(message_date) FROM sending_send WHERE id >= %(low)s AND id < %(high)s
 """  # noqa: S608 — a constant
 _UNREAD = """
 SELECT EXISTS (SELECT FROM sending_unreadmail WHERE mail_id >= %(floor)s AND mail_id < %(ceiling)s)
+    OR EXISTS (SELECT FROM sending_unexaminedmail WHERE received_id >= %(floor)s AND received_id < %(ceiling)s)
 """
 _IN_FLIGHT = """
 SELECT EXISTS (SELECT FROM sending_waiting WHERE attempt_id >= %(floor)s AND attempt_id < %(ceiling)s)
@@ -102,7 +103,14 @@ keep(
         _sends_needed,
     )
 )
-keep(Family("inbound mail", ("sending_inboundmail",), lambda: settings.RETENTION_INBOUND_DAYS, _inbound_needed))
+keep(
+    Family(
+        "inbound mail",
+        ("sending_receivedmail", "sending_inboundmail"),
+        lambda: settings.RETENTION_INBOUND_DAYS,
+        _inbound_needed,
+    )
+)
 
 _IDEMPOTENCY = """
 DELETE FROM sending_idempotencyrecord WHERE id = ANY(ARRAY(

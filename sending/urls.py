@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sending.api import analytics, staff, suppressions
+from sending.api import analytics, inbound, staff, suppressions
 from sending.api.archive import ArchiveView
 from sending.api.batch import batch
 from sending.api.check import CheckView
@@ -31,6 +31,15 @@ urlpatterns = [
     path("suppressions/export", suppressions.ExportView.as_view()),
     path("suppressions/email/<path:email>", suppressions.AddressView.as_view()),
     path("suppressions/<str:suppression_id>", suppressions.SuppressionView.as_view()),
+    path("inbound-domains", inbound.ReceivingDomainsView.as_view()),
+    path("inbound-domains/<str:domain_id>", inbound.ReceivingDomainView.as_view()),
+    path("inbound-domains/<str:domain_id>/check", inbound.MxCheckView.as_view()),
+    path("inbound-routes", inbound.RoutesView.as_view()),
+    path("inbound-routes/<str:route_id>", inbound.RouteView.as_view()),
+    path("inbound", inbound.ReceivedView.as_view()),
+    path("inbound/<str:received_id>", inbound.OneReceivedView.as_view()),
+    path("inbound/<str:received_id>/raw", inbound.SourceView.as_view()),
+    path("inbound/<str:received_id>/attachments/<str:attachment_id>", inbound.AttachmentView.as_view()),
     path("sends/uuid/<str:send_uuid>", SendByUuidView.as_view()),
     path("sends/uuid/<str:send_uuid>/content", ContentView.as_view()),
     path("sends/check", CheckView.as_view()),

@@ -66,7 +66,9 @@ def fresh_memory() -> None:
     from projects import guesses
     from relay_project import jobs
     from relay_project.db.lookup import forget_remembered
+    from sending.inbound.routing import match
 
     forget_remembered()
+    match.forget()
     jobs.forget_wakes()
     guesses.forget()

@@ -8,6 +8,7 @@ from time import monotonic
 
 from relay_project.metrics import Counter, Gauge
 from sending.inbound import read
+from sending.inbound.routing.examine import BATCH, Examiner
 from sending.statistics import newcomers, outcomes
 from sending.statistics.positions import read_lag
 from webhooks.loop import Loop
@@ -59,6 +60,13 @@ class Inbound(Loop):
         if self._reader.has_more:
             return MORE
         return min(done, MORE - 1)
+
+
+class Routed(Loop):
+    """Mail of projects' routes: a look at DNS, then its event."""
+
+    def __init__(self) -> None:
+        super().__init__("routed", Examiner().look, BATCH, survives=True)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, str] = {
     "Sends": "Accepting mail, and what became of it.",
     "Domains": "The domains that a project sends from, and their DKIM keys.",
     "Suppressions": "Addresses that are not written to.",
+    "Inbound": "Mail that a project receives.",
     "Webhooks": "Who is told what happened.",
     "Analytics": "Numbers about what was sent.",
     "API keys": "What programs authenticate with.",

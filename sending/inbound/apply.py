@@ -8,7 +8,7 @@ consequences.py says.
 A report's word is final: the recipient leaves the ledger, be it in flight, and no late 250 takes the word back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from sending.deliver.consequences import MAX_QUOTE
 from sending.inbound.advice import keep
 from sending.inbound.correlate import Match, Read, correlate
 from sending.inbound.decide import Blow, Decision, decide
+from sending.inbound.routing.take import take
 from sending.labels import NONE, labels_of
 from sending.models import FeedbackType, InboundState, RecipientStatus, SuppressionReason
 from sending.suppress import NewSuppression, suppress_and_tell
@@ -110,6 +111,7 @@ def apply(reads: Sequence[Read], now: datetime) -> list[Outcome]:
             for pair, decision, advises in zip(mine, decisions, kept, strict=True)
         ]
         emit_many(cursor, events)
+        outcomes = _handed_on(outcomes, take(cursor, [read.mail for read, _ in mine], now))
         mark(cursor, outcomes, now)
     return outcomes
 
@@ -321,6 +323,16 @@ def _state(read: Read, match: Match, decision: Decision, struck: dict[tuple[int,
     if read.report.kind not in (ReportKind.BOUNCE, ReportKind.COMPLAINT):
         return InboundState.NOTED
     return InboundState.NOTED if any("recipient_id" in found for found in decision.findings) else InboundState.UNMATCHED
+
+
+def _handed_on(outcomes: Sequence[Outcome], routed: Collection[int]) -> list[Outcome]:
+    """Mail of a project's route is no trouble of ours, unless it is a report that changed something as well."""
+    return [
+        replace(one, state=InboundState.HANDED_ON)
+        if one.mail_id in routed and one.state is not InboundState.APPLIED
+        else one
+        for one in outcomes
+    ]
 
 
 def mark(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: datetime) -> None:

@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected
 
 from relay_project.db.bound import bound_cursor
-from relay_project.mail.reports.model import ReportKind
+from relay_project.mail.reports.model import Report, ReportKind
 from relay_project.mail.reports.parse import parse_report
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter, Gauge
@@ -24,6 +24,7 @@ from sending.inbound.apply import Outcome, apply, mark
 from sending.inbound.correlate import Match, Read
 from sending.inbound.decide import Decision
 from sending.inbound.mail import Inbound
+from sending.inbound.routing.match import is_all_routed
 from sending.models import InboundState
 
 BATCH = 100  # mails of one look
@@ -143,7 +144,12 @@ def _mails(taken: dict[int, int]) -> list[Inbound]:
 
 
 def _read(mail: Inbound) -> Read | None:
-    """The mail with its report. The parser raises nothing; were it to, the mail is set aside."""
+    """The mail with its report. The parser raises nothing; were it to, the mail is set aside.
+
+    What is for projects alone is no report to us, whatever it quotes.
+    """
+    if is_all_routed(mail.recipients):
+        return Read(mail, Report(ReportKind.NONE))
     try:
         return Read(mail, parse_report(mail.octets))
     except Exception as error:

@@ -15,6 +15,7 @@ from relay_project.mail.text import clean
 from relay_project.metrics import Counter
 from relay_project.net.smtp_server.model import Mail, Peer, SmtpReply
 from sending.inbound.addresses import FORGED, Standing, of_path, standing_of
+from sending.inbound.routing.match import receives
 from sending.inbound.store import Arrived, NotStored, Store, close_connection
 
 MAX_ADDRESS = 512  # characters; a path has 256 octets (RFC 5321 §4.5.3.1.3)
@@ -93,7 +94,8 @@ class InboundReception:
 def _asked(address: str) -> Standing:
     """In a thread with a connection of its own."""
     try:
-        return standing_of(address)
+        standing = standing_of(address)
+        return Standing.OURS if standing is Standing.FOREIGN and receives(address) else standing
     except (OperationalError, InterfaceError):
         connection.close()
         raise

@@ -13,6 +13,7 @@ from sending.models.inbound import (
     UnreadMail,
 )
 from sending.models.operation import Measurement, Operation, OperationKind
+from sending.models.routing import InboundRoute, ReceivedMail, ReceivingDomain, RouteAction, UnexaminedMail
 from sending.models.sandbox import SandboxMessage
 from sending.models.search import SearchText
 from sending.models.send import (
@@ -51,6 +52,7 @@ __all__ = [
     "IdempotencyRecord",
     "InboundKind",
     "InboundMail",
+    "InboundRoute",
     "InboundState",
     "Measurement",
     "Operation",
@@ -58,9 +60,12 @@ __all__ = [
     "Phase",
     "Priority",
     "ReaderPosition",
+    "ReceivedMail",
+    "ReceivingDomain",
     "Recipient",
     "RecipientStatus",
     "RecipientType",
+    "RouteAction",
     "SandboxMessage",
     "SearchText",
     "Send",
@@ -69,6 +74,7 @@ __all__ = [
     "SoftBounce",
     "Suppression",
     "SuppressionReason",
+    "UnexaminedMail",
     "UnreadMail",
     "Waiting",
 ]

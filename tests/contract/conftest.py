@@ -14,7 +14,7 @@ from projects.domains import create_domain
 from projects.models import Domain, Membership, Project
 from projects.staff_keys import NewStaffKey, create_staff_key
 from queues.models import Queue
-from sending.models import Operation, SandboxMessage
+from sending.models import InboundMail, Operation, ReceivedMail, SandboxMessage
 from sending.suppressions.change import Wanted, put
 from tests.projects.conftest import NOW, PEM, alice, bob, charlie, foreign, project, sam  # noqa: F401 — fixtures
 from tests.sending.api.conftest import Api, instance  # noqa: F401 — fixtures
@@ -67,7 +67,17 @@ def objects_of(api: Api, word: str) -> There:
     mail = SandboxMessage.objects.create(
         project_id=api.project.pk, subject=f"For {word}", data=b"Subject: x\r\n\r\n"
     ).pk
+    receiving = made(api, "/inbound-domains", {"domain": f"in.{word}.example.test"})
+    route = made(api, "/inbound-routes", {"address": f"support@{receiving['domain']}"})["id"]
     return {
+        "inbound-domains/{domain_id}": receiving["id"],
+        "inbound-routes/{route_id}": route,
+        "inbound/{received_id}": received(api, word, route),
+        "received/{received_id}": received(api, word, route),
+        "receiving/{domain_id}": receiving["id"],
+        "routes/{route_id}": route,
+        "attachments/{attachment_id}": 1,
+        "files/{number}": 1,
         "sends/{send_id}": send_id,
         "uuid/{send_uuid}": send_uuid,
         "sends/{send_uuid}": send_uuid,
@@ -112,6 +122,16 @@ def staff_objects(project: Project, staff: User) -> There:
         "suppressions/{suppression_id}": suppression.pk,
         "tls-overrides/{domain}": "bank.test",
     }
+
+
+def received(api: Api, word: str, route: int) -> int:
+    """A mail that came in for the project."""
+    octets = b"Content-Type: image/png\r\n\r\nx"
+    mail = InboundMail.objects.create(peer="192.0.2.1", recipients=[], octets=octets, size_bytes=len(octets))
+    row = ReceivedMail.objects.create(
+        project_id=api.project.pk, mail_id=mail.pk, route_id=route, recipients=[], subject=f"For {word}", size_bytes=9
+    )
+    return int(row.pk)
 
 
 def made(api: Api, path: str, body: Mapping[str, Any]) -> Any:

@@ -59,6 +59,13 @@ RULES = (
     "An attachment with a content_id is inline.",
     "This value is not a host name below the domain",
     "Give either reply_to or the header Reply-To, not both.",
+    "Add this domain, or one above it, under Domains",  # a receiving domain must be the project's
+    "This project receives the mail of this domain already.",
+    "This project does not receive the mail of this domain",
+    "There is a route for this address already.",
+    "This value is no address such as",  # a route's is one, or a pattern
+    "This value names no full domain after its @.",
+    "A * may stand at the end",
     "This value should not be blank.",
     "body_html must not be blank if body_text is null",
     "body_text must not be blank if body_html is null",

@@ -128,6 +128,8 @@ def test_every_endpoint_refuses_another_projects_objects_and_leaves_them_as_they
     [
         ("GET", "/webhooks/deliveries?webhook_id={webhooks/{webhook_id}}", None, FOREIGN),
         ("GET", "/audit-log?api_key_id={api-keys/{key_id}}", None, FOREIGN),
+        ("GET", "/inbound-routes?domain_id={inbound-domains/{domain_id}}", None, FOREIGN),
+        ("GET", "/inbound?route_id={inbound-routes/{route_id}}", None, FOREIGN),
         ("GET", "/domains/by?id={domains/{domain}}", None, (400, "Domain does not belong to the project")),
         ("GET", "/domains/by?domain=charlie.example.test", None, (400, "Domain not found")),
         ("GET", "/domains/charlie.example.test", None, (404, "Domain not found")),
@@ -167,6 +169,8 @@ def test_every_filter_by_an_id_is_known_here() -> None:
         "GET /webhooks/deliveries?webhook_id",
         "GET /audit-log?api_key_id",
         "GET /audit-log?user_id",  # people belong to no project; only what they did in this one is listed
+        "GET /inbound-routes?domain_id",
+        "GET /inbound?route_id",
         "GET /domains/by?id",
         "DELETE /domains?id",
     }

@@ -42,6 +42,7 @@ EVENT_HELP = {
     EventKind.SUPPRESSION_CREATED: "An address was suppressed",
     EventKind.SUPPRESSION_DELETED: "An address may get mail again",
     EventKind.SUPPRESSION_IMPORTED: "Addresses came as a file",
+    EventKind.INBOUND_RECEIVED: "Mail came in for one of your routes",
     EventKind.PROJECT_SUSPENDED: "Staff let nothing of the project leave",
     EventKind.PROJECT_RESUMED: "Its mail leaves again",
     EventKind.PROJECT_ARCHIVED: "The project was put away",

@@ -10,7 +10,7 @@ from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
 from relay_project.health import CannotListen, serve_probes
 from sending.inbound.store import CHANNEL
 from webhooks.listen import waking
-from webhooks.readers import Inbound, Statistics, running
+from webhooks.readers import Inbound, Routed, Statistics, running
 from webhooks.sequencer import Sequencer
 
 log = structlog.get_logger(__name__)
@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate, answer the probes, look."""
-        sequencer, statistics, inbound = Sequencer(), Statistics(), Inbound()
-        loops = (sequencer, statistics, inbound)
+        sequencer, statistics, inbound, routed = Sequencer(), Statistics(), Inbound(), Routed()
+        loops = (sequencer, statistics, inbound, routed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sequencer.stop())
         try:
@@ -33,6 +33,7 @@ class Command(BaseCommand):
                 serve_probes("webhooks", alive=lambda: all(loop.is_alive() for loop in loops)),
                 running(statistics),
                 running(inbound),
+                running(routed),
                 waking(inbound, CHANNEL),
             ):
                 log.info("webhooks.started")

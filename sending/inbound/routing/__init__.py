@@ -1,0 +1,1 @@
+"""Mail that a project receives for a domain of its own: which addresses, and what becomes of their mail."""
