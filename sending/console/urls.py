@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from sending.console import archive, check, overview, sandbox, scheduling, sends, statistics, suppressions
+from sending.console import (
+    archive,
+    check,
+    overview,
+    received,
+    receiving,
+    sandbox,
+    scheduling,
+    sends,
+    statistics,
+    suppressions,
+)
 
 urlpatterns = [
     path("", overview.overview, name="console-overview"),
@@ -27,6 +38,23 @@ urlpatterns = [
         suppressions.remove_suppression,
         name="console-remove-suppression",
     ),
+    path("/received", received.received, name="console-received"),
+    path("/received/<int:received_id>", received.one_received, name="console-received-mail"),
+    path("/received/<int:received_id>/preview.html", received.received_html, name="console-received-html"),
+    path("/received/<int:received_id>/raw.eml", received.received_file, name="console-received-file"),
+    path(
+        "/received/<int:received_id>/files/<int:number>",
+        received.received_attachment,
+        name="console-received-attachment",
+    ),
+    path("/receiving", receiving.receiving, name="console-receiving"),
+    path("/receiving/new", receiving.new_receiving, name="console-new-receiving"),
+    path("/receiving/<int:domain_id>", receiving.one_receiving, name="console-receiving-domain"),
+    path("/receiving/<int:domain_id>/check", receiving.check_receiving, name="console-check-receiving"),
+    path("/receiving/<int:domain_id>/remove", receiving.remove_receiving, name="console-remove-receiving"),
+    path("/receiving/<int:domain_id>/routes/new", receiving.new_route, name="console-new-route"),
+    path("/routes/<int:route_id>", receiving.edit_route, name="console-route"),
+    path("/routes/<int:route_id>/delete", receiving.delete_route, name="console-delete-route"),
     path("/statistics", statistics.statistics, name="console-statistics"),
     path("/sandbox", sandbox.inbox, name="console-sandbox"),
     path("/sandbox/<int:message_id>", sandbox.one_message, name="console-sandbox-message"),

@@ -67,6 +67,9 @@ class House:
             webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
             member=f"/console/{rows.shop.pk}/members/{rows.member.pk}",
             unsubscribe=rows.unsubscribe,
+            receiving=f"/console/{rows.shop.pk}/receiving/{rows.receiving.pk}",
+            route=f"/console/{rows.shop.pk}/routes/{rows.receiving.routes.first().pk}",
+            received=f"/console/{rows.shop.pk}/received/{rows.received.pk}",
             mail=f"/console/{rows.shop.pk}/sandbox/{rows.message.pk}",
         )
 

@@ -34,6 +34,8 @@ from sending.models import (
     AttemptRecipient,
     Content,
     Phase,
+    ReceivedMail,
+    ReceivingDomain,
     Recipient,
     SandboxMessage,
     Send,
@@ -42,6 +44,7 @@ from sending.models import (
     Waiting,
 )
 from sending.unsubscribe import PATH, PURPOSE
+from tests.browser.seed_inbound import receive
 from tests.sending.rollup import count_up
 from webhooks.models import Webhook
 from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
@@ -95,6 +98,8 @@ class Seeded:
     member: Membership
     suppression: Suppression
     unsubscribe: str  # the path of a link
+    receiving: ReceivingDomain
+    received: ReceivedMail
 
 
 def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
@@ -142,7 +147,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     link = Subscription(shop.pk, send.pk, send.pk, "anna.lindqvist@example.net", "shop.example", "weekly letter")
     return Seeded(
         alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, member,
-        suppression, PATH + make_token(link, ring(PURPOSE)),
+        suppression, PATH + make_token(link, ring(PURPOSE)), *receive(shop),
     )  # fmt: skip
 
 
