@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -15,6 +16,10 @@ from sending.journey import read_journey
 from sending.models import Recipient, Send, Waiting
 from sending.objects import full_send_object, send_objects
 from sending.retry import retry
+from sending.search import SendFilter, find_sends
+from sending.statistics.newcomers import read_latecomers
+from sending.statistics.outcomes import fold_outcomes
+from tests.sending import rollup
 from tests.sending.scene import LATER, MISSING, OK, Scene, answered, later, nodes, plans, signed
 
 MOST = 2  # the day, and the next one where an hour may cross midnight
@@ -70,3 +75,16 @@ def test_reading_and_retrying_one_send_looks_at_its_day_and_those_up_to_today(hi
     Waiting.objects.all().delete()
     Recipient.objects.filter(send_id=send.pk, pk__gte=send.pk).update(status="failed")
     check(lambda: retry(send, timezone.now()))
+
+
+def test_statistics_and_searches_read_the_tail_and_the_days_of_what_was_told(history: Scene) -> None:
+    """Neither the reader of what comes in nor that of the event log looks into a day that its batch is not about."""
+    accepted = [history.send(f"u{number}@one.example", "v@two.example", tags=("welcome",)) for number in range(20)]
+    settle([answered(job, (OK, LATER)[place % 2]) for place, job in enumerate(history.jobs())], timezone.now())
+    check(lambda: rollup.take(), 2)
+    rollup.sequence()
+    check(fold_outcomes, 4)
+    check(lambda: read_latecomers())
+    found = SendFilter(tag="welcome", date_from=timezone.now() - timedelta(minutes=5), date_to=timezone.now())
+    check(lambda: find_sends(history.project.pk, found, 50))
+    assert len(find_sends(history.project.pk, found, 50)) == len(accepted)

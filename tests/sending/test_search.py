@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from projects.models import Project
+from relay_project.db.partitions import partition_name
 from sending import search as module
 from sending.models import ReaderPosition, Recipient, SearchText, Send
 from sending.search import SendFilter, find_sends
 from sending.search_terms import is_inside, pattern
 from tests.history import ago, happened
 from tests.sending.rollup import take
-from tests.sending.scene import Scene
+from tests.sending.scene import Scene, nodes, plans
 
 ADDRESSES = ("Ann.Smith@one.example", "ann@two.example", "bob_1@one.example", "x%y@two.example", "zoë@three.example")
 SUBJECTS = ("Your Order 1234", "[News] of May", "100% off_now", "Grüße aus Köln", "re: order", "", "注文の確認")
@@ -181,3 +183,23 @@ def test_recipients_that_lie_among_those_of_another_send_do_not_upset_the_order(
 )
 def test_what_the_index_cannot_know_is_looked_for_at_the_beginning(text: str, like: str) -> None:
     assert pattern(text) == like
+
+
+def test_a_tag_is_found_by_its_index_among_many_however_common(scene: Scene) -> None:
+    """Neither the tags of others nor other projects' are read for a page of it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sending_sendtag (project_id, tag, send_id)
+               SELECT %s + g %% 5, 'tag' || g %% 7, id_floor(clock_timestamp()) - g FROM generate_series(1, 50000) g""",
+            [scene.project.pk],
+        )
+        cursor.execute("ANALYZE sending_sendtag")
+    scene.send("ann@one.example", tags=("tag3",))
+    looked = plans(lambda: find_sends(scene.project.pk, SendFilter(tag="tag3"), 10))
+    of_tag = [list(nodes(plan)) for sql, plan in looked if "FROM sending_sendtag" in sql]
+    assert of_tag
+    today = partition_name("sending_sendtag", timezone.now())
+    for used in of_tag:
+        assert not [node for node in used if node["Node Type"] in ("Seq Scan", "Gather")], used
+        [bounds] = [node["Index Cond"] for node in used if node.get("Index Name") == f"{today}_pkey"]
+        assert all(column in bounds for column in ("project_id", "tag", "send_id")), bounds
