@@ -1,5 +1,6 @@
 """Migrations: complete, applied by one process at a time, and leaving a database that mail can go through."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
@@ -26,12 +27,16 @@ def test_nothing_is_missing_after_a_migration_and_asking_again_is_cheap(django_a
 
 @pytest.mark.django_db(transaction=True)
 def test_processes_that_start_together_wait_for_the_one_that_migrates(monkeypatch):
-    """Each asks until the lock is free and then finds nothing left to do."""
+    """All see that something is missing before one may begin; the others find nothing left to do when they have the lock."""
     applied: list[int] = []
-    left = [["sending.0002_more"]] * 3
+    all_have_seen, asked = threading.Barrier(3, timeout=60), threading.local()
 
     def missing() -> list[str]:
-        return [] if applied else left.pop()
+        found = [] if applied else ["sending.0002_more"]
+        if not hasattr(asked, "before"):
+            asked.before = True
+            all_have_seen.wait()
+        return found
 
     monkeypatch.setattr(migrate, "missing_migrations", missing)
     monkeypatch.setattr(migrate, "call_command", lambda *_, **__: applied.append(1))
