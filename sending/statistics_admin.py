@@ -31,7 +31,7 @@ DIMENSIONS = {
     Dimension.IP: "Source IP",
     Dimension.PROVIDER: "Receiving provider",
     Dimension.QUEUE: "Queue",
-    Dimension.DOMAIN: "From domain",
+    Dimension.DOMAIN: "Sending domain",
 }
 LINKED: dict[Dimension, type[Model]] = {Dimension.PROJECT: Project, Dimension.IP: SourceIp, Dimension.QUEUE: Queue}
 CHARTS = 12  # of parts, the greatest; the others share one

@@ -108,7 +108,7 @@ class ImportForm(HowForm):
     file = forms.FileField(
         label="CSV file",
         widget=UnfoldAdminFileFieldWidget(),
-        help_text="As in the console: one address a line, or columns with a heading that has `email`.",
+        help_text="As in the console: one address a line, or columns with a heading that has “email”.",
     )
     field_order = ("file", "reason", "until")
 

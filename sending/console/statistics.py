@@ -13,7 +13,7 @@ from sending.statistics.read import Interval, Range, read_series
 from sending.statistics.shown import PERIODS, bars_of_series, rows_of, seconds, tile_of_series
 
 DIMENSIONS = {
-    Dimension.DOMAIN: "From domain",
+    Dimension.DOMAIN: "Sending domain",
     Dimension.PROVIDER: "Receiving provider",
     Dimension.IP: "Source IP",
     Dimension.QUEUE: "Queue",

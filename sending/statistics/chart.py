@@ -69,13 +69,12 @@ def tiles(recent: Recent) -> list[Tile]:
 
 def tile_of(title: str, counts: Counts) -> Tile:
     """The figures of one window, with their rates once something is final."""
-    bounces = counts.rate(RecipientStatus.BOUNCED) + counts.rate(RecipientStatus.FAILED)
     rates: tuple[Rate, ...] = ()
     if counts.final:
         rates = (
             Rate("accepted", _percent(counts.rate(RecipientStatus.ACCEPTED)), "ok"),
-            rate_of("bounced", bounces, BOUNCE_RATES),
-            rate_of("complaints", counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES, 2),
+            bounces_of(counts),
+            complaints_of(counts),
         )
     return Tile(title, counts.total, _parts(counts, counts.total, 100.0), rates)
 
@@ -106,6 +105,17 @@ def outlines_of(bars: Sequence[Bar]) -> dict[str, str]:
 def rate_of(label: str, share: float, thresholds: tuple[float, float], places: int = 1) -> Rate:
     """A share, coloured by where mailbox providers begin to mind."""
     return Rate(label, _percent(share, places), _tone(share, thresholds))
+
+
+def bounces_of(counts: Counts) -> Rate:
+    """What was refused for good, or given up, of what is final."""
+    refused = counts.rate(RecipientStatus.BOUNCED) + counts.rate(RecipientStatus.FAILED)
+    return rate_of("bounced", refused, BOUNCE_RATES)
+
+
+def complaints_of(counts: Counts) -> Rate:
+    """What was complained about, of what is final."""
+    return rate_of("complaints", counts.rate(RecipientStatus.COMPLAINED), COMPLAINT_RATES, 2)
 
 
 def _parts(counts: Counts, whole: int, length: float) -> tuple[Part, ...]:

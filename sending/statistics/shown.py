@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sending.recent import Counts
-from sending.statistics.chart import BOUNCE_RATES, COMPLAINT_RATES, Bar, Rate, Tile, bars_of, rate_of, tile_of
+from sending.statistics.chart import Bar, Rate, Tile, bars_of, bounces_of, complaints_of, tile_of
 from sending.statistics.names import OTHERS
 from sending.statistics.read import Figures, Interval, Range, Series
 
@@ -42,19 +42,15 @@ def bars_of_series(wanted: Range, series: Series | None) -> list[Bar]:
 
 
 def rows_of(series: Sequence[Series], names: Mapping[str, str]) -> list[Row]:
-    """The table's lines."""
-    return [
-        Row(
-            OTHERS if one.is_others else names.get(one.key, one.key),
-            one.whole.sends,
-            one.whole["accepted"],
-            one.whole.waiting,
-            rate_of("bounced", one.whole.bounce_rate, BOUNCE_RATES),
-            rate_of("complaints", one.whole.complaint_rate, COMPLAINT_RATES, 2),
-            seconds(one.percentile(50)),
-        )
-        for one in series
-    ]
+    """The table's lines, with rates as the tile has them."""
+    return [_row(OTHERS if one.is_others else names.get(one.key, one.key), one) for one in series]
+
+
+def _row(name: str, series: Series) -> Row:
+    whole = series.whole
+    counts = Counts(whole.by_status())
+    median = seconds(series.percentile(50))
+    return Row(name, whole.sends, whole["accepted"], whole.waiting, bounces_of(counts), complaints_of(counts), median)
 
 
 def seconds(value: float | None) -> str:

@@ -47,7 +47,7 @@ def test_a_mail_that_is_typed_is_looked_at_and_not_sent(page: Page) -> None:
     assert levels["Domain"] == "ok"
     assert levels["DKIM"] == "error"  # nothing is published
     assert next(iter(levels.values())) == "error"  # the worst comes first
-    assert "It would be accepted, but receivers may mind" in response.content.decode()
+    assert "It would be accepted, but hardly arrive" in response.content.decode()
     assert not Send.objects.exists()
 
 
