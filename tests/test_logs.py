@@ -127,3 +127,14 @@ def test_what_strangers_write_neither_begins_a_line_nor_commands_the_terminal(wr
     assert "\x9b" not in told
     assert [line for line in told.splitlines() if line.startswith("fake")] == []
     assert told.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "ümlaut \u2028 \x9b", "\ud800", 2**70, b"\xff", {"a": (1, None)}, float("inf")]
+)
+def test_a_line_of_json_is_one_line_of_ascii_whatever_it_tells(written: Any, value: Any) -> None:
+    read = written(human=False)
+    structlog.get_logger("any").info("told", value=value)
+    [line] = read().splitlines()
+    assert line.isascii()
+    assert {"event", "level", "logger", "timestamp", "value"} == set(json.loads(line))
