@@ -25,10 +25,11 @@ _SENDER = re.compile(
     r"delivery[-_. ]?(?:sub)?(?:system|agent|"
     r"notification|failure|service)|(?:system|e-?mail|mail) administrator|^<?(?:mdaemon|mmdf|daemon|bounces?|"
     r"root|smtp|uucp)\b|"
-    r"gateway|non-?delivery|undeliver|no-?reply|notification|mail-daemon|\bamavis|content.?filter|mimesweeper|"
+    r"gateway|non-?delivery|undeliver|mail-daemon|\bamavis|content.?filter|mimesweeper|"
     r"servicepostmaster",
     re.IGNORECASE,
 )
+_ANSWERS_NOT = re.compile(r"no-?reply|do-?not-?reply|notification|system", re.IGNORECASE)
 _SUBJECT = re.compile(
     r"undeliver|un-?deliver|non.?deliver|not (?:be )?deliver|deliver(?:y|ed|ing)?\W.{0,30}(?:fail|status|"
     r"problem|error|delay|notif|report|"
@@ -145,7 +146,10 @@ def read_prose(message: Message) -> Report | None:
     """Read a bounce that only people were meant to read."""
     words, returned = _told(message)
     subject = header(message, "Subject")
-    if _signs(message, subject, words) < 2 or not _says_failure(message, f"{subject}\n{words}"):
+    signs = _signs(message, subject, words)
+    if signs < 2 or (signs < 3 and not _is_of_a_mail_system(message, returned)):
+        return None
+    if not _says_failure(message, f"{subject}\n{words}"):
         return None
     original = _original(message, returned)
     action = _action(subject, words)
@@ -166,20 +170,38 @@ def _says_failure(message: Message, said: str) -> bool:
     return bool(_DAEMON.search(header(message, "From"))) and any(is_returned(part) for part in leaves(message))
 
 
+def _is_of_a_mail_system(message: Message, returned: str) -> bool:
+    """Whether a mail system may have written it: people, shops and couriers speak of deliveries too."""
+    return bool(
+        MACHINE.search(f"{header(message, 'From')} {header(message, 'Sender')}")
+        or _from_nobody(message)
+        or header(message, "X-Failed-Recipients")
+        or message.get_param("report-type")
+        or any(is_returned(part) for part in leaves(message))
+        or re.search(r"^[>| ]*received:", returned, re.IGNORECASE | re.MULTILINE)
+    )
+
+
+def _from_nobody(message: Message) -> bool:
+    """The null reverse path (RFC 5321 §4.5.5), or what some write for it."""
+    path = header(message, "Return-Path").replace(" ", "").lower()
+    return path == "<>" or "mailer-daemon" in path
+
+
 def _signs(message: Message, subject: str, words: str) -> int:
     """How many things say that a mail system wrote this about a mail: its sender, subject, words, or return path."""
     sender = f"{header(message, 'From')} {header(message, 'Sender')}"
     if _ANSWER.match(subject) and not MACHINE.search(sender):
         return 0
-    nobody = header(message, "Return-Path").replace(" ", "")
     return (
         bool(_SENDER.search(sender) or not sender.strip())
         + bool(_DAEMON.search(sender))
         + bool(_UNMISTAKABLE.search(words[:3000]))
         + bool(_SUBJECT.search(subject))
-        + (nobody == "<>" or "mailer-daemon" in nobody.lower())
+        + _from_nobody(message)
         + 2 * bool(header(message, "X-Failed-Recipients"))
         + (message.get_param("report-type") == "delivery-status")
+        + (bool(_ANSWERS_NOT.search(sender)) and any(is_returned(part) for part in leaves(message)))
     )
 
 
