@@ -41,7 +41,10 @@ _SUBJECT = re.compile(
     r"read(?: receipt)?:|read receipt|gelesen:|lesebest|lu[ :]|accus[eé] de|le[ií]do:|letto:|return receipt|"
     r"(?:delivery )?receipt\b|delivered:|disposition notification|"
     r"(?:please )?(?:confirm|verify) (?:your|that)|confirmation required|action required: confirm|"
-    r"your (?:message|e-?mail|request|ticket) (?:has been |was )?received|thank you for (?:your|contacting)|"
+    r"your (?:message|e-?mail|request|ticket) (?:has been |was )?received|we (?:have )?received your|not read:|ungelesen|"
+    r"autoodpowied|odpowied[zź] automat|autorespuesta|автовідпов|отсутств|otomatik|automatick|automaattinen|nem vagyok|"
+    r"afwezigheid|자동 ?응답|부재중|外出|休假|"
+    r"thank you for (?:your|contacting)|"
     r"\[?ticket|(?:change of|new|changed) (?:e-?mail )?address)",
     re.IGNORECASE,
 )
@@ -84,10 +87,16 @@ def is_auto_reply(message: Message) -> bool:
         header(message, name).lower().startswith(value) for name, value in _HEADERS.items() if header(message, name)
     ):
         return True
-    if _SUBJECT.search(header(message, "Subject")):
+    if _SUBJECT.search(header(message, "Subject")) or _answers_by_itself(message, parts):
         return True
     text = _words(parts)
     return bool(_CHALLENGE.search(text[:3000]) or _VACATION.search(text[:1500]))
+
+
+def _answers_by_itself(message: Message, parts: Sequence[Message]) -> bool:
+    """Whether a person's address says so (RFC 3834 §5) and returns nothing."""
+    said = header(message, "Auto-Submitted").lower().startswith("auto-replied")
+    return said and "@" in header(message, "From") and not any(is_returned(part) for part in parts)
 
 
 def _words(parts: Sequence[Message]) -> str:

@@ -26,7 +26,7 @@ _CODE = re.compile(
     r"([45][0-7][0-9])(?=[\s:;,.#\])>\"'-]|$)(?![.][0-9])",
     re.IGNORECASE,
 )
-_LOOSE_CODE = re.compile(r"(?<![\w.:/@\[+-])(4[2-5][0-9]|5[0-5][0-9])(?=[\s-]{1,2}[A-Za-z<\"'#*\[])")
+_LOOSE_CODE = re.compile(r"(?<![\w.:/@\[+-])(4[2-5][0-9]|5[0-5][0-9])(?=[\s-]{1,3}[A-Za-z<\"'#*\[])")
 _STATUS = re.compile(r"(?<![\w.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
 _EXIT_CODE = re.compile(r"^(?:x-unix;)?\s*([0-9]{1,3})$", re.IGNORECASE)
 _AFTER_DATA = re.compile(r"end of (?:the )?(?:data|message)|after (?:end of )?data|data command|\bDATA\b")
@@ -220,5 +220,7 @@ def _load_rules(path: Path) -> tuple[ReportRule, ...]:
 
 REPORT_RULES = _load_rules(Path(__file__).with_name("report_rules.toml"))
 _ROWS_OF_POLICY = tuple(
-    rule for rule in REPORT_RULES if rule.bounce_class in (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT)
+    rule
+    for rule in REPORT_RULES
+    if rule.bounce_class in (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT) or rule.id == "report-no-mailbox"
 )

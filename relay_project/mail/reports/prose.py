@@ -29,6 +29,7 @@ _SENDER = re.compile(
     r"servicepostmaster",
     re.IGNORECASE,
 )
+# Senders of much else: a sign only with the mail that comes back.
 _ANSWERS_NOT = re.compile(r"no-?reply|do-?not-?reply|notification|system", re.IGNORECASE)
 _SUBJECT = re.compile(
     r"undeliver|un-?deliver|non.?deliver|not (?:be )?deliver|deliver(?:y|ed|ing)?\W.{0,30}(?:fail|status|"
@@ -44,7 +45,9 @@ _SUBJECT = re.compile(
     r"\bNDN\b|\bNDR\b|invalid (?:address|recipient|mail)|unzustellbar|nicht zugestellt|fehler|fehlgeschlagen|"
     r"[eé]chec|non (?:remis|distribu)|"
     r"retour|impossible|no se (?:ha )?p(?:uede|udo)|fallo|devuelto|mancata|impossibile|errore|onbestel|"
-    r"niet (?:be|afge)|falha|devolvid|"
+    r"niet (?:be|afge)|falha|devolvid|unsolicited|non recapit|n[aã]o [eé] poss[ií]vel|olevererbar|ej levere|kunne ikke|"
+    r"kunde inte|niedostarcz|nie dostarcz|nedoru[cč]|nelze doru|iletilemedi|teslim edilemedi|k[eé]zbes[ií]t|ei toimitettu|"
+    r"нев[оі]зможно|не удалось|"
     r"n[aã]o entregue|недостав|не доставлен|ошибка|配信|配送|送信|エラー|不達|退信|退回|无法|失败|반송|retorn",
     re.IGNORECASE,
 )
@@ -62,8 +65,12 @@ _FAILURE = re.compile(
     r"no such|not (?:be )?found|not listed|reject|refused|blocked|giving up|invalid|disabled|inactive|error|"
     r"virus|problem|"
     r"\b[45][0-5][0-9][ -]|\b[45]\.[0-9]\.[0-9]{1,3}\b|unzustellbar|nicht zugestellt|[eé]chec|impossible|fallo|"
-    r"errore|не (?:удалось|может)|"
-    r"できません|エラー|不明|存在|无法|失败|退信|拒",
+    r"errore|не (?:удалось|может|был)|\bno se (?:ha |han )?p(?:udo|uede|ueden|udieron)|rechazad|"
+    r"non (?:riuscit|recapit|consegn)|"
+    r"falha|n[aã]o (?:foi|p[oô]de|[eé] poss)|mislukt|niet (?:bestel|bezorg|afgelever|worden)|nie (?:zosta|mo[zż]|uda[lł]o)|"
+    r"kunde inte|kunne ikke|misslyck|nelze|nebyl|iletilemedi|edilemedi|nem (?:siker|lehet|k[eé]zbes)|ei voitu|"
+    r"not (?:a )?valid|unsolicited|stopped|may not exist|"
+    r"できません|エラー|不明|存在|无法|無法|失败|失敗|退信|退回|拒|반송|실패",
     re.IGNORECASE,
 )
 _STILL_TRYING = re.compile(
@@ -81,6 +88,13 @@ _GAVE_UP = re.compile(
     r"failed permanently|has expired|expired",
     re.IGNORECASE,
 )
+# What tells of a delivery that went well, or of a mail that lists and newsletters sent.
+_SUCCESS = re.compile(
+    r"(?:was|were|been|is) (?:successfully )(?:delivered|relayed|forwarded)|success\w* (?:mail )?delivery|"
+    r"notification \((?:success|relay|expan)|^(?:delivered|relayed|expanded|zugestellt|weitergeleitet)\b",
+    re.IGNORECASE,
+)
+_OF_LISTS = ("List-Unsubscribe", "List-Id", "List-Post", "Feedback-ID")
 _DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail delivery agent", re.IGNORECASE)
 _UNMISTAKABLE = re.compile(
     r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
@@ -100,11 +114,12 @@ _RETURNED = re.compile(
     r"(?:a )?copy of (?:the|your) (?:original |returned )?(?:message|mail)|header(?:s)? of (?:the|"
     r"your) (?:original|message)|"
     r"the header of the|(?:first|top) [0-9]{1,4} (?:lines|bytes)|the first [0-9]{1,4} lines)[^\n]{0,100}$"
-    r"|^[ \t>|*#=-]*(?:(?:the )?(?:original|returned|unsent|undelivered|old|your|rejected|failed|included|"
+    r"|^[ \t>|*#=-]*(?:(?:the )?(?:original|returned|unsent|undelivered|bounced|old|rejected|failed|included|"
     r"attached|start of)[ -](?:e-?mail |mail )?"
     r"(?:message|mail|text|header|msg)s?|message (?:header|text|body|content)s?|forwarded message|"
     r"unsent message|原文|元のメール)"
     r"(?:[ -](?:headers?|text|body|follows?|below|copy|is|source|begins?|information))*[ \t:.,*=#>-]*$"
+    r"|^[ \t>|*#=-]{2,}your (?:message|mail)[ \t:.*=#>-]*$|^[ \t]*your (?:message|mail) (?:follows|text|headers?)[ \t:.-]*$"
     r"|^[ \t>|]*(?:received: (?:from|by) |return-path: ?<|message-id: ?<|x-mailer:|mime-version:|dkim-signature:)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -133,6 +148,11 @@ _TOLD = re.compile(
     r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
     re.IGNORECASE,
 )
+_LISTED = re.compile(
+    r"following (?:recipient|address|user)[^\n]{0,200}:[ \t]*\n(?:[ \t]*\n){0,3}[ \t]*([\w.+-]{1,64})[ \t]*(?:\n|$|\()",
+    re.IGNORECASE,
+)
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}\.)+[a-z]{2,24}|[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}")
 _IS_SENDER = re.compile(
     r"(?<!generated )(?<!expanded )\b(?:from|sender|by|von|contact|mail)[: ]{1,3}<?$", re.IGNORECASE
 )
@@ -151,6 +171,8 @@ def read_prose(message: Message) -> Report | None:
         return None
     if not _says_failure(message, f"{subject}\n{words}"):
         return None
+    if _SUCCESS.search(f"{subject}\n{words[:1500]}") and not judge(words).code:
+        return None
     original = _original(message, returned)
     action = _action(subject, words)
     found = _recipients(message, words, original)
@@ -165,7 +187,7 @@ def read_prose(message: Message) -> Report | None:
 
 def _says_failure(message: Message, said: str) -> bool:
     """Whether anything failed; a daemon that returns a mail need not say it in a language that is known here."""
-    if _FAILURE.search(said):
+    if _FAILURE.search(said) or header(message, "X-Failed-Recipients"):
         return True
     return bool(_DAEMON.search(header(message, "From"))) and any(is_returned(part) for part in leaves(message))
 
@@ -191,10 +213,11 @@ def _from_nobody(message: Message) -> bool:
 def _signs(message: Message, subject: str, words: str) -> int:
     """How many things say that a mail system wrote this about a mail: its sender, subject, words, or return path."""
     sender = f"{header(message, 'From')} {header(message, 'Sender')}"
-    if _ANSWER.match(subject) and not MACHINE.search(sender):
+    is_machine = bool(_SENDER.search(sender) or not sender.strip("<> \t"))
+    if not MACHINE.search(sender) and _is_of_others(message, sender, subject, is_machine):
         return 0
     return (
-        bool(_SENDER.search(sender) or not sender.strip())
+        is_machine
         + bool(_DAEMON.search(sender))
         + bool(_UNMISTAKABLE.search(words[:3000]))
         + bool(_SUBJECT.search(subject))
@@ -203,6 +226,16 @@ def _signs(message: Message, subject: str, words: str) -> int:
         + (message.get_param("report-type") == "delivery-status")
         + (bool(_ANSWERS_NOT.search(sender)) and any(is_returned(part) for part in leaves(message)))
     )
+
+
+def _is_of_others(message: Message, sender: str, subject: str, is_machine: bool) -> bool:
+    """Whether people or lists wrote it, whatever it talks of: an answer, a newsletter, a mail with its writer's return path."""
+    if _ANSWER.match(subject):
+        return True
+    if is_machine or _from_nobody(message):
+        return False
+    is_persons = bool(header(message, "Return-Path")) and not _ANSWERS_NOT.search(sender)
+    return is_persons or any(header(message, name) for name in _OF_LISTS)
 
 
 def _told(message: Message) -> tuple[str, str]:
@@ -236,19 +269,34 @@ def _recipients(message: Message, words: str, original: Original) -> list[tuple[
     """Who failed, and what is said of each."""
     ours = _own_addresses(message)
     sent_to = {address.lower() for address in original.recipients} - ours
-    failed = [match[0] for field in headers(message, "X-Failed-Recipients") for match in _ADDRESS.finditer(field)]
-    if failed:
-        return [(address, _said_of(address, words)) for address in dict.fromkeys(failed)][:MAX_RECIPIENTS]
     named, told, any_ = (_places(pattern, words, ours) for pattern in (_NAMED, _TOLD, _ADDRESS))
     known = [place for place in any_ if place[0].lower() in sent_to]
     forwarded = [place for place in known if _FORWARDED.search(words, max(0, place[1] - 40), place[1])]
-    if len(named) == 1 and forwarded:
-        return _with_words(forwarded, words)
+    failed = [match[0] for field in headers(message, "X-Failed-Recipients") for match in _ADDRESS.finditer(field)]
+    if forwarded and len(named) == 1 and named[0][1] < forwarded[0][1]:
+        return [(forwarded[0][0], _with_words(named, words)[0][1])]
+    if failed:
+        return [(address, _said_of(address, words)) for address in dict.fromkeys(failed)][:MAX_RECIPIENTS]
     if named:
         return _with_words(named, words)
     if known or told or (any_ and not sent_to):
         return _with_words(known or told or any_, words)
+    listed = _listed_locals(message, words, sent_to)
+    if listed:
+        return listed
     return [(original.recipients[0], words)] if len(sent_to) == 1 else []
+
+
+def _listed_locals(message: Message, words: str, sent_to: set[str]) -> list[tuple[str, str]]:
+    """Those whom a server lists without its own domain, below "the following recipients"."""
+    found = []
+    for match in _LISTED.finditer(words):
+        local = match[1].lower()
+        known = [address for address in sent_to if address.partition("@")[0] == local]
+        domain = header(message, "From").rpartition("@")[2].strip('<> \t"').lower()
+        if known or (not sent_to and _DAEMON.search(header(message, "From")) and _DOMAIN.fullmatch(domain)):
+            found.append((known[0] if known else f"{local}@{domain}", words))
+    return found[:MAX_RECIPIENTS]
 
 
 def _places(pattern: re.Pattern[str], words: str, ours: set[str]) -> list[tuple[str, int]]:

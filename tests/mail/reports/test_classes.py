@@ -24,6 +24,10 @@ SAID = [
     ("report-network", "Command died with status 127"),
     ("report-unknown-user", "The following recipient could not be resolved"),
     ("report-content", "the attachment was quarantined"),
+    ("report-no-mailbox", "550 5.7.1 No mailbox found"),
+    ("report-full-abroad", "Почтовый ящик получателя переполнен"),
+    ("report-unknown-abroad", "La dirección no existe"),
+    ("report-group", "you may not have permission to post messages to the group"),
 ]
 
 

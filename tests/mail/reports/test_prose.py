@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from relay_project.mail.reports.model import ReportKind
 from relay_project.mail.reports.parse import parse_report
+from tests.mail.reports.samples import TOKEN, Sample, samples_of
 
 CORPUS = Path(__file__).parent / "corpus"
+BOUNCES_OF_MANY = samples_of(CORPUS / "prose.toml")
+NO_BOUNCES = samples_of(CORPUS / "no-bounces.toml")
 BOUNCES = {
     "prose-qmail": ["bob@example.net | hard | failed", "carol@example.net | soft | failed"],
     "prose-exim": ["bob@example.net | hard | failed"],
@@ -49,6 +52,28 @@ def test_a_bounce_without_a_status_part_is_read(name: str, end: bytes) -> None:
 def test_what_answers_or_talks_of_bounces_is_none(name: str) -> None:
     report = parse_report(octets(name))
     assert (report.kind, report.recipients) == (OTHERS[name], ())
+
+
+@pytest.mark.parametrize("sample", BOUNCES_OF_MANY, ids=lambda sample: sample.name)
+def test_every_form_of_words_names_who_failed_and_why(sample: Sample) -> None:
+    """Lesson C6."""
+    report = parse_report(sample.octets)
+    assert report.kind is ReportKind.BOUNCE
+    assert [f"{one.address} {one.bounce_class} {one.action}" for one in report.recipients] == sample.expect
+
+
+@pytest.mark.parametrize("sample", NO_BOUNCES, ids=lambda sample: sample.name)
+def test_mail_of_people_lists_and_auto_responders_is_no_bounce(sample: Sample) -> None:
+    report = parse_report(sample.octets)
+    assert report.kind in (ReportKind.NONE, ReportKind.AUTO_REPLY)
+    assert report.recipients == ()
+
+
+@pytest.mark.parametrize("sample", [one for one in NO_BOUNCES if "quota" not in one.name], ids=lambda one: one.name)
+def test_neither_is_it_when_it_answers_a_return_path_of_ours(sample: Sample) -> None:
+    """A token says whose mail was answered, not that it bounced."""
+    octets = sample.octets.replace(b"<alice@example.com>", f"<{TOKEN}>".encode())
+    assert parse_report(octets).kind is not ReportKind.BOUNCE
 
 
 def test_the_mail_below_the_words_is_known() -> None:
