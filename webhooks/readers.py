@@ -8,7 +8,7 @@ from time import monotonic
 
 from relay_project.metrics import Counter, Gauge
 from sending.inbound import read
-from sending.inbound.routing.examine import BATCH, Examiner
+from sending.inbound.routing.examine import BATCH, Examiner, measure
 from sending.statistics import newcomers, outcomes
 from sending.statistics.positions import read_lag
 from webhooks.loop import Loop
@@ -66,7 +66,16 @@ class Routed(Loop):
     """Mail of projects' routes: a look at DNS, then its event."""
 
     def __init__(self) -> None:
-        super().__init__("routed", Examiner().look, BATCH, survives=True)
+        super().__init__("routed", self._examine, BATCH, survives=True)
+        self._examiner = Examiner()
+        self._measured_at = -1e9
+
+    def _examine(self) -> int:
+        done = self._examiner.look()
+        if monotonic() - self._measured_at >= MEASURE_SECONDS:
+            self._measured_at = monotonic()
+            measure(datetime.now(UTC))
+        return done
 
 
 @contextmanager

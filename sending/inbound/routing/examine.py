@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from projects.events import EventKind, NewEvent, emit_many
 from relay_project.mail.text import clean
-from relay_project.metrics import Counter
+from relay_project.metrics import Counter, Gauge
 from sending.inbound.mail import Inbound
 from sending.inbound.routing.objects import event_payload
 from sending.inbound.routing.verify import Findings, examine, unexamined
@@ -30,6 +30,8 @@ MAX_TRIES = 3
 log = structlog.get_logger()
 
 EXAMINED = Counter("relay_inbound_examined_total", "Mails of routes whose event was written, by DMARC.", ["dmarc"])
+UNEXAMINED = Gauge("relay_inbound_unexamined", "Mails of routes that wait for their look at DNS.")
+LAG = Gauge("relay_inbound_unexamined_lag_seconds", "How long the oldest of them has been due.")
 UNEXAMINABLE = Counter("relay_inbound_unexaminable_total", "Mails of routes that were told of without a look at DNS.")
 
 _DUE = """
@@ -37,6 +39,7 @@ SELECT received_id, tries FROM sending_unexaminedmail WHERE due_at <= %s ORDER B
 """
 _LEASE = "UPDATE sending_unexaminedmail SET due_at = %s, tries = tries + 1 WHERE received_id = ANY(%s)"
 _GIVE_BACK = "UPDATE sending_unexaminedmail SET due_at = %s, tries = tries - 1 WHERE received_id = ANY(%s)"
+_WAITING = "SELECT count(*), extract(epoch FROM %s - min(due_at)) FROM sending_unexaminedmail"
 _FENCE = "DELETE FROM sending_unexaminedmail WHERE received_id = %s AND tries = %s"
 
 
@@ -60,6 +63,15 @@ class Examiner:
         for job, findings in zip(jobs, found, strict=True):
             _settle(job, findings, datetime.now(UTC))
         return len(jobs)
+
+
+def measure(now: datetime) -> None:
+    """Tell the metrics what waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, [now])
+        count, seconds = cursor.fetchone()
+    UNEXAMINED.set(count)
+    LAG.set(max(float(seconds or 0), 0.0))
 
 
 def _taken(now: datetime) -> list[_Job]:

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from accounts.models import AuditEntry
 from projects.models import Domain, Event, Project
@@ -17,7 +18,7 @@ from sending.inbound.routing import examine as examining
 from sending.inbound.routing import match
 from sending.inbound.routing.change import RouteChange, add_domain, add_route, change_route, remove_domain
 from sending.inbound.routing.dns import check_mx
-from sending.inbound.routing.examine import MAX_TRIES, Examiner
+from sending.inbound.routing.examine import MAX_TRIES, Examiner, measure
 from sending.inbound.routing.find import find_received
 from sending.inbound.routing.match import receives, rule_of
 from sending.inbound.routing.patterns import InvalidPattern, fits, fold, read_pattern
@@ -290,6 +291,8 @@ def test_a_domain_that_goes_leaves_its_mail(shop: Project, published: dict[str, 
     route(shop, "*")
     came("a@in.shop.example.test", octets=MAIL)
     Reader().look()
+    measure(timezone.now())
+    assert REGISTRY.get_sample_value("relay_inbound_unexamined") == 1
     remove_domain(ReceivingDomain.objects.get())
     Examiner().look()
     assert ReceivedMail.objects.get().subject == "Hi"
