@@ -280,13 +280,13 @@ class SourceView(_Received):
         "getReceivedMailSource",
         "Get a received mail as it came",
         answer=string("The mail's octets."),
-        gives="message/rfc822",
+        gives="application/octet-stream",  # generated clients know no message/rfc822
         refusals={404: (NOT_KEPT,)},
         answer_headers={"Content-Disposition": "A name for the file."},
     )
     def get(self, request: Request, received_id: str) -> HttpResponseBase:
         """The bytes."""
-        return octets_response(self.octets(received_id), "message/rfc822", f"inbound-{int(received_id)}.eml")
+        return octets_response(self.octets(received_id), "application/octet-stream", f"inbound-{int(received_id)}.eml")
 
 
 class AttachmentView(_Received):

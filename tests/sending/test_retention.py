@@ -48,6 +48,7 @@ TABLES = {
     "sending_content",
     "sending_feedback",
     "sending_inboundmail",
+    "sending_receivedmail",
     "sending_recipient",
     "sending_searchtext",
     "sending_send",
@@ -126,7 +127,8 @@ def test_each_family_has_its_own_time(past: Scene, settings: Any) -> None:
     settings.RETENTION_CONTENT_DAYS, settings.RETENTION_ATTEMPTS_DAYS, settings.RETENTION_EVENTS_DAYS = 30, 32, 45
     settings.RETENTION_SENDS_DAYS, settings.RETENTION_DELIVERIES_DAYS = 35, 30
     run()
-    assert gone(31) == {"sending_content", "sending_inboundmail", "sending_signature", "webhooks_webhookdelivery"}
+    inbound = {"sending_inboundmail", "sending_receivedmail"}
+    assert gone(31) == {"sending_content", "sending_signature", "webhooks_webhookdelivery"} | inbound
     assert gone(40) == TABLES - {"projects_event"}
 
 
@@ -153,6 +155,7 @@ def test_a_day_stays_while_mail_of_it_waits(past: Scene) -> None:
         "sending_attempt",
         "sending_attemptrecipient",
         "sending_inboundmail",
+        "sending_receivedmail",
         "webhooks_webhookdelivery",
     }
     assert reasons(found) == {"mail that waits"}
@@ -303,7 +306,7 @@ def test_the_command_shows_first_and_removes_only_when_asked(past: Scene) -> Non
     assert " goes" in said
     assert gone(40) == gone(31) == set()
     assert not RetentionRun.objects.exists()
-    assert "Dropped 14 tables' days" in call()
+    assert "Dropped 19 tables' days" in call()
     assert gone(31) == TABLES
 
 
