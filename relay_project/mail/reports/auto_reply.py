@@ -42,7 +42,8 @@ _SUBJECT = re.compile(
     r"(?:delivery )?receipt\b|delivered:|disposition notification|"
     r"(?:please )?(?:confirm|verify) (?:your|that)|confirmation required|action required: confirm|"
     r"your (?:message|e-?mail|request|ticket) (?:has been |was )?received|we (?:have )?received your|not read:|ungelesen|"
-    r"autoodpowied|odpowied[zź] automat|autorespuesta|автовідпов|отсутств|otomatik|automatick|automaattinen|nem vagyok|"
+    r"autoodpowied|odpowied[zź] automat|automatyczna odpowied|"
+    r"autorespuesta|автовідпов|отсутств|otomatik|automatick|automaattinen|nem vagyok|"
     r"afwezigheid|자동 ?응답|부재중|外出|休假|"
     r"thank you for (?:your|contacting)|"
     r"\[?ticket|(?:change of|new|changed) (?:e-?mail )?address)",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from email.message import Message
+from functools import lru_cache
 
 from relay_project.mail.reports.auto_reply import MACHINE
 from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
@@ -99,7 +100,9 @@ _DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail del
 _UNMISTAKABLE = re.compile(
     r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
     r"transcript of (?:the )?session|session transcript|"
-    r"non-?delivery (?:report|notification)|error message below|returned mail|delivery (?:status notification|"
+    r"non-?delivery (?:report|notification)|error message below|"
+    r"(?:could|can|did) ?not (?:be )?deliver\w{0,3} (?:\w{1,20} ){0,4}following|"
+    r"returned mail|delivery (?:status notification|"
     r"has failed|failure)|"
     r"smtp error|"
     r"(?:not|n.t) (?:be )?delivered to (?:the following|one or more)|did not reach the following|"
@@ -342,11 +345,16 @@ def _said_of(address: str, words: str) -> str:
     return _line_on(words, place, len(words)) if place >= 0 else ""
 
 
+@lru_cache(maxsize=4)  # a report may name hundreds of whom nothing is said alone
+def _judged_whole(words: str, action: Action) -> Judgement:
+    return judge(words, action=action)
+
+
 def _judged(address: str, said: str, words: str, action: Action, is_only: bool) -> ReportedRecipient:
     """The class by what is said of the address, else by all that is said."""
     judgement, reason = judge(said, action=action), said
     if judgement.is_vague:
-        whole: Judgement = judge(words, action=action)
+        whole = _judged_whole(words, action)
         if not whole.is_vague or (is_only and whole.status):
             judgement, reason = whole, said if is_only and len(said) > 40 else words
     return ReportedRecipient(

@@ -95,6 +95,15 @@ def test_noise_in_a_bounce_never_raises(mail: bytes, noise: bytes, place: float)
         (one.address + one.reason).encode()
 
 
+def test_what_is_said_to_all_is_judged_once() -> None:
+    """Two hundred names with nothing said of each must not cost two hundred looks at the whole."""
+    names = "".join(f"<u{number}@example.net>: address\n" for number in range(200))
+    mail = f"From: MAILER-DAEMON@a.example\nSubject: Undeliverable mail\n\ncould not be delivered {'mailbox ' * 500}\n{names}"
+    begin = time.process_time()
+    assert len(parse_report(mail.encode()).recipients) == 200
+    assert time.process_time() - begin < 1
+
+
 BEGINNING = b"From: MAILER-DAEMON@a.example\nSubject: Undeliverable mail\n\ncould not be delivered\n"
 
 
