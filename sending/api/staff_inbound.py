@@ -16,7 +16,7 @@ from relay_project.db.ids import MAX_ID, id_floor, id_soon, id_time
 from relay_project.mail.text import clean
 from relay_project.web.describe import describe
 from relay_project.web.errors import ApiError
-from relay_project.web.pagination import read_page, read_text
+from relay_project.web.pagination import read_choice, read_page
 from relay_project.web.schema import answer, choice, identifier, integer, listed, mapped, moment, nullable, page, string
 from sending.inbound.again import read_again
 from sending.models import Correlation, InboundKind, InboundMail, InboundState
@@ -61,7 +61,7 @@ class IncomingMailsView(StaffEndpoint):
     def get(self, request: Request) -> Response:
         """A page, the newest first."""
         rows = _kept()
-        if state := read_text(request.query_params, "state"):
+        if state := read_choice(request.query_params, "state", InboundState.values):
             rows = rows.filter(state=state)
         page = page_of(_beginnings(rows), read_page(request.query_params))
         return Response([mail_object(row, row.beginning) for row in page])

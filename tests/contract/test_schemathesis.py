@@ -70,6 +70,10 @@ RULES = (
     "body_html must not be blank if body_text is null",
     "body_text must not be blank if body_html is null",
     "A search needs project_id",
+    "Only rerouted mail goes to another queue.",
+    "Name the queue that the mail shall go to.",
+    "The mail is in the queue ",
+    "Only a flush can hurry scheduled mail.",
 )
 # Of objects that have to be there; a schema has no way to say which are.
 MISSING = (
