@@ -31,6 +31,7 @@ TABLES = [
     "sending_content",
     "sending_feedback",
     "sending_inboundmail",
+    "sending_receivedmail",
     "sending_recipient",
     "sending_searchtext",
     "sending_send",

@@ -12,7 +12,7 @@ from accounts.models import AuditEntry
 from projects.console.urls import inside
 from projects.models import ApiKey, Domain, Invitation, Membership
 from sending.console.urls import urlpatterns
-from sending.models import Attempt, Content, Recipient
+from sending.models import Attempt, Content, InboundRoute, Recipient
 from tests.browser.seed import Seeded, seed
 from webhooks.console.urls import urlpatterns as about_webhooks
 from webhooks.models import Webhook
@@ -49,10 +49,15 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
         "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
+        "received_id": rows.received.pk,
+        "number": 0,
+        "route_id": InboundRoute.objects.filter(project=rows.shop).earliest("pk").pk,
     }
     for pattern in (*inside, *urlpatterns, *about_webhooks):
         names = pattern.pattern.converters
-        yield reverse(pattern.name, kwargs={"project_id": project_id, **{name: ids[name] for name in names}})
+        of_receiving = {"domain_id": rows.receiving.pk} if "/receiving/" in str(pattern.pattern) else {}
+        found = {**ids, **of_receiving}
+        yield reverse(pattern.name, kwargs={"project_id": project_id, **{name: found[name] for name in names}})
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -72,11 +77,12 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
             str(part) in path
             for part in (
                 rows.send.uuid,
-                *("sandbox/", "domains/", "keys/", "webhooks/", "members/", "invitations/"),
+                *("sandbox/", "domains/", "keys/", "webhooks/", "members/", "invitations/", "receiv", "routes/"),
                 f"s/{rows.suppression.pk}/",
             )
         )
-        if names_an_object and not path.endswith("/new"):
+        is_list_or_new = path.endswith(("/new", "/receiving", "/received")) and not path.endswith("/routes/new")
+        if names_an_object and not is_list_or_new:
             assert visit("alice", path, method).status_code in (404, 405), path
     assert (
         Domain.objects.count(),
