@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from accounts.models import AuditEntry
 from ips.models import Incident
 from projects.models import Event
+from relay_project.db.keyring import ring
 from relay_project.mail.reports.facts import FeedbackType as ArfType
 from relay_project.mail.reports.model import Action, BounceClass, Original, Report, ReportedRecipient, ReportKind
+from relay_project.mail.unsubscribe import Subscription, make_token
+from sending.accept.request import Accepted
 from sending.deliver.giveback import sweep
 from sending.deliver.settle import settle
 from sending.inbound.again import read_again
-from sending.models import Feedback, InboundMail, SoftBounce, Suppression, UnreadMail, Waiting
+from sending.models import Feedback, InboundMail, Recipient, SoftBounce, Suppression, UnreadMail, Waiting
 from tests.sending.inbound.reports import bounce, complaint, delivered, failed, message_id, read, stored, token
 from tests.sending.scene import LATER, MISSING, OK, Scene, answered, check_ledger
 
@@ -241,6 +244,31 @@ def test_a_token_says_nothing_about_the_other_recipients_of_the_send(scene: Scen
     assert scene.statuses(accepted) == ["bounced", "accepted"], "a forwarded mailbox of Ann's, for all that is known"
     read(complaint(ANN, CAT), token(jobs["two.example"]))
     assert scene.statuses(accepted) == ["bounced", "complained"]
+
+
+def link(scene: Scene, accepted: Accepted, address: str, keys: list[bytes] | None = None) -> bytes:
+    """The List-Unsubscribe field of one recipient's copy, as a report returns it."""
+    recipient = Recipient.objects.get(send_id=accepted.send_id, address=address)
+    subscription = Subscription(scene.project.pk, accepted.send_id, recipient.pk, address, "shop.example")
+    token = make_token(subscription, keys or ring("unsubscribe links"))
+    return f"List-Unsubscribe: <https://relay.test/unsubscribe/{token}>\r\n".encode()
+
+
+def test_an_unsubscribe_link_in_the_returned_headers_proves_whose_mail_it_was(scene: Scene) -> None:
+    """A complaint that names nobody and has lost its return path."""
+    accepted, _ = delivered(scene, ANN, BEN)
+    outcome = read(complaint(), "fbl@relay.test", octets=link(scene, accepted, BEN))
+    assert outcome is not None
+    assert scene.statuses(accepted) == ["accepted", "complained"]
+    assert suppressed() == [(BEN, "complaint")]
+    assert stored(outcome).correlation == "headers"
+
+
+def test_a_forged_unsubscribe_link_proves_nothing(scene: Scene) -> None:
+    """Lesson S7."""
+    accepted, _ = delivered(scene, ANN)
+    read(complaint(ANN), "fbl@relay.test", octets=link(scene, accepted, ANN, keys=[b"x" * 32]))
+    assert (scene.statuses(accepted), suppressed()) == (["accepted"], [])
 
 
 @pytest.mark.parametrize("named", ["message_id", "envelope_id"])
