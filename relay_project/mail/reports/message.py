@@ -34,6 +34,9 @@ _BETWEEN = re.compile(r"(?<=\?=)[ \t]+(?==\?)")  # white space between two of th
 _UNSEEN = re.compile(r"<(?:(style|script|head)\b|(!--))", re.IGNORECASE)
 _BLOCK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table|/?ul|/?pre|hr|/td)\b[^>]{0,1000}>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!a-z][^<>]{0,1000}>", re.IGNORECASE)
+_ABSURD = re.compile(
+    r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{9,})"
+)  # no character's number; Python refuses thousands of digits
 _FROM_LINE = re.compile(rb"(?:>?From [^\n]{0,998}\n)+")
 _LINE_END = re.compile(rb"\r\n?")
 _FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s][^\n]{0,120}?)[ \t]*\n[ \t]*content-", re.IGNORECASE)
@@ -83,7 +86,7 @@ def readable(part: Message) -> str:
     if part.get_content_subtype() != "html":
         return text
     text = _BLOCK.sub("\n", _seen(text[:MAX_HTML]).replace("\n", " "))
-    return html.unescape(_TAG.sub("", text)).replace("\xa0", " ")
+    return html.unescape(_ABSURD.sub("", _TAG.sub("", text))).replace("\xa0", " ")
 
 
 def _seen(text: str) -> str:

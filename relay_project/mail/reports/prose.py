@@ -248,9 +248,11 @@ def _told(message: Message) -> tuple[str, str]:
     whole = "\n".join(readable(part) for part in (plain or texts)[:3])[:MAX_WORDS]
     if not whole.strip() and texts:
         whole = readable(texts[0])[:MAX_WORDS]
+    seen = 0  # what stands before the last cut was looked at: a mail may have a thousand
     for cut in _RETURNED.finditer(whole):
-        if _FAILURE.search(whole[: cut.start()]) or _ADDRESS.search(whole[: cut.start()]):
+        if _FAILURE.search(whole, seen, cut.start()) or _ADDRESS.search(whole, seen, cut.start()):
             return whole[: cut.start()], whole[cut.start() :]
+        seen = cut.start()
     return whole, ""
 
 

@@ -15,6 +15,7 @@ from relay_project.mail.reports.message import (
     leaves,
     octets_of,
     read_message,
+    readable,
 )
 
 MAIL = b"""\
@@ -78,6 +79,11 @@ def test_wrong_encodings_lose_nothing_readable() -> None:
     assert decoded(part) == "Hello ther"
     assert decoded(read_message(b"Content-Type: text/plain; charset=utf-8\n\ngr\xfc\xdfe")) == "grüße"
     assert header(read_message(b"Subject: =?x-what?q?a=FC?= gr\xc3\xbc\xc3\x9f\n\n"), "Subject") == "aü grüß"
+
+
+def test_a_character_by_an_absurd_number_keeps_nobody_from_the_rest() -> None:
+    page = b"Content-Type: text/html\n\n<p>No such user &#233;&#x" + b"f" * 9000 + b";&#" + b"9" * 9000 + b"; here"
+    assert readable(read_message(page)).split() == ["No", "such", "user", "é;;", "here"]
 
 
 @given(st.binary(max_size=400))

@@ -128,3 +128,10 @@ def test_hostile_words_cost_little(body: bytes) -> None:
     begun = time.process_time()
     assert parse_report(BEGINNING + body).trouble == ""
     assert time.process_time() - begun < 2.5, "under half a second, and room for a busy machine"
+
+
+def test_a_thousand_beginnings_of_what_comes_back_cost_little() -> None:
+    page = b"From: postmaster@mx.test\nContent-Type: text/html\n\n" + b"<p>-- Your message</p>" * 2500
+    begun = time.process_time()
+    parse_report(page)
+    assert time.process_time() - begun < 1, "some tens of milliseconds, and room for a busy machine"
