@@ -1,11 +1,13 @@
 """The judge of chaos: what its witness remembers, and that its arithmetic hides nothing. The trials are `make chaos`."""
 
 import io
+import json
 import signal
 import smtplib
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from django.core.management import CommandError, call_command
 
 from relay_project.chaos.arena import ChaosError, Loader, hurt
 from relay_project.chaos.judge import Verdict, _verdict
+from relay_project.chaos.reading import read_share
 from relay_project.chaos.trials import TRIALS, Trial
 from relay_project.chaos.witness import Witness
 
@@ -145,4 +148,18 @@ def test_an_unknown_trial_and_an_absurd_number_are_refused_by_name() -> None:
 def test_the_trials_are_listed() -> None:
     output = io.StringIO()
     call_command("chaos", "list", stdout=output)
-    assert [line.split()[0] for line in output.getvalue().splitlines()] == list(TRIALS)
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == [*TRIALS, "parsers"]
+
+
+def test_figures_of_trials_that_were_not_run_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = tmp_path / "chaos.json"
+    results.write_text('{"trials": {"deploy": {"lost": 0}, "parsers": {}, "abolished": {}}, "measured_at": "long ago"}')
+    monkeypatch.setattr(
+        "relay_project.management.commands.chaos.read_noise", lambda inputs: read_share(inputs // 1000, 1)
+    )
+    call_command("chaos", "parsers", messages=100, results=results, stdout=io.StringIO())
+    record = json.loads(results.read_text())
+    assert list(record["trials"]) == ["deploy", "parsers"]
+    assert record["trials"]["deploy"] == {"lost": 0}
+    assert record["trials"]["parsers"]["inputs"] == 50
+    assert record["measured_at"] != "long ago"

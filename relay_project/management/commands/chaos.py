@@ -14,11 +14,14 @@ from django.core.management.base import BaseCommand, CommandError
 from relay_project.bench.plan import BenchError
 from relay_project.chaos import inside
 from relay_project.chaos.judge import Verdict, judge
+from relay_project.chaos.reading import EACH, SAYS, read_noise
 from relay_project.chaos.trials import TRIALS, LeftOut
 from relay_project.supervise import sigterm_as_interrupt
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+PARSERS = "parsers"  # has no mail to lose, so it has figures of its own
 COLUMNS = ("accepted", "arrived", "lost", "stuck", "duplicates", "unexplained", "seconds")
+NAMES = {**{name: trial.says for name, trial in TRIALS.items()}, PARSERS: SAYS}
 
 
 class Command(BaseCommand):
@@ -41,13 +44,13 @@ class Command(BaseCommand):
             _run_inside(*options["inside"])
             return
         if options["trials"] == ["list"]:
-            for name, trial in TRIALS.items():
-                self.stdout.write(f"{name:22} {trial.says}")
+            for name, says in NAMES.items():
+                self.stdout.write(f"{name:22} {says}")
             return
-        names = options["trials"] or list(TRIALS)
+        names = options["trials"] or list(NAMES)
         for name in names:
-            if name not in TRIALS:
-                raise CommandError(f"TRIAL: {name!r} is none of {', '.join(TRIALS)}.")
+            if name not in NAMES:
+                raise CommandError(f"TRIAL: {name!r} is none of {', '.join(NAMES)}.")
         if not 50 <= options["messages"] <= 50_000:
             raise CommandError("--messages must be from 50 to 50,000.")
         try:
@@ -63,7 +66,7 @@ class Command(BaseCommand):
             results[name] = self._run_one(name, options["messages"])
         record = {"trials": results, "measured_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         if options["results"]:
-            options["results"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            _write(options["results"], record)
         if options["json"]:
             self.stdout.write(json.dumps(record))
         broken = [name for name, result in results.items() if result.get("is_good") is False]
@@ -71,6 +74,10 @@ class Command(BaseCommand):
             raise CommandError(f"A promise was broken: {', '.join(broken)}.")
 
     def _run_one(self, name: str, messages: int) -> dict[str, Any]:
+        if name == PARSERS:
+            reading = read_noise(messages * EACH)
+            self.stdout.write(f"{name:22} {reading}" + ("" if reading.is_good else "  BROKEN"))
+            return reading.as_record()
         try:
             verdict = judge(TRIALS[name], messages)
         except LeftOut as error:
@@ -82,6 +89,17 @@ class Command(BaseCommand):
         self.stdout.write(_line(name, verdict))
         self.stdout.flush()
         return verdict.as_record()
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """The figures of trials that were not run stay as they are."""
+    try:
+        earlier = dict(json.loads(path.read_text(encoding="utf-8"))["trials"])
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = {}
+    trials = {**earlier, **record["trials"]}
+    kept = {name: trials[name] for name in NAMES if name in trials}
+    path.write_text(json.dumps({**record, "trials": kept}, indent=2) + "\n", encoding="utf-8")
 
 
 def _line(name: str, verdict: Verdict) -> str:
