@@ -56,9 +56,15 @@ def _by_key(request: HttpRequest, header: str, project_level: bool) -> Caller:
     address = request.META.get("REMOTE_ADDR", "")
     if settings.OIDC_API_AUDIENCE and is_token(token):
         return _by_token(request, token, address, project_level)
-    key = authenticate_key(token, address, datetime.now(UTC))
+    caller = caller_by_key(token, address)
     if not project_level:
         raise ApiError(403, "This endpoint cannot be used with an API key.")
+    return caller
+
+
+def caller_by_key(token: str, address: str) -> Caller:
+    """Who comes with a key from that address, over HTTP or SMTP; raises ApiError 403 or 429."""
+    key = authenticate_key(token, address, datetime.now(UTC))
     return Caller(frozenset(key.scopes), key.project, api_key=key, address=address)
 
 

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from projects.access import Caller
-from projects.api_keys import authenticate_key
+from projects.authentication import caller_by_key
 from projects.life import check_may_send
 from projects.limits import limits_of
 from projects.permissions import check_scope
@@ -138,10 +138,10 @@ def _sign_in(peer: Peer, secret: str) -> Login | SmtpReply:
 
 def _caller(peer: Peer, secret: str) -> Caller:
     """Whose key that is; raises ApiError when it may not send from there, as the API does."""
-    key = authenticate_key(secret, peer.address, datetime.now(UTC))
-    caller = Caller(frozenset(key.scopes), key.project, api_key=key, address=peer.address)
+    caller = caller_by_key(secret, peer.address)
     check_scope(caller, Scope.SENDS_SEND)
-    check_may_send(key.project)
+    assert caller.project is not None  # a key has one
+    check_may_send(caller.project)
     return caller
 
 

@@ -23,6 +23,7 @@ from django.conf import settings
 
 from projects.api_keys import create_key
 from projects.scopes import Scope
+from relay_project.net.tcp import free_port
 from relay_project.sandbox.smtp import ReceivedMail
 from sending.models import Recipient, Send
 from tests.journeys.conftest import REPOSITORY, World, database_url, eventually
@@ -88,12 +89,6 @@ def submission(world: World) -> Iterator[Submission]:
     yield Submission(world, token, *ports[:2])
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def await_port(port: int) -> None:
