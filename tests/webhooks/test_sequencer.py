@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from django.db import OperationalError, connection
 
 from projects.events import NewEvent, emit
 from projects.models import Event, FeedPosition
+from relay_project.net.tcp import free_port
 from webhooks import sequencer as module
 from webhooks.loop import BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS
 from webhooks.sequencer import Sequencer
@@ -76,12 +76,6 @@ def database_url() -> str:
     if host.startswith("/"):
         return f"postgresql://{user}:{password}@/{where['dbname']}?host={host}"
     return f"postgresql://{user}:{password}@{host}{port}/{where['dbname']}"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
