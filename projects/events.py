@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from relay_project.db.locks import SEQUENCER
 
 PAYLOAD_VERSION = 1
+FEED_CHANNEL = "relay_feed"  # notified with the last position of each batch
 
 
 class EventKind(StrEnum):
@@ -53,19 +54,32 @@ WITH events AS (
                     AS (project_id bigint, kind text, subject_kind text, subject_id bigint, payload jsonb))
          WITH ORDINALITY AS row (project_id, kind, subject_kind, subject_id, payload, place)
    ORDER BY place
-  RETURNING id),
-outbox AS (INSERT INTO projects_eventoutbox (event_id) SELECT id FROM events)
+  RETURNING id, project_id),
+outbox AS (INSERT INTO projects_eventoutbox (event_id, project_id) SELECT id, project_id FROM events)
 SELECT id FROM events
 """  # noqa: S608 — a constant of this module
 
 # ANY(ARRAY(…)), not IN (…): the planner may run an IN's subquery once for each row that it joins with, and with LIMIT
 # and SKIP LOCKED every run finds other rows.
-_SEQUENCE = """
+# One NOTIFY a batch, and from here only: in emit_many it would have commits wait for each other.
+_SEQUENCE = f"""
 WITH taken AS (
   DELETE FROM projects_eventoutbox WHERE event_id = ANY(ARRAY(
     SELECT event_id FROM projects_eventoutbox ORDER BY event_id LIMIT %s FOR UPDATE SKIP LOCKED))
-  RETURNING event_id)
-INSERT INTO projects_feedposition (event_id) SELECT event_id FROM taken ORDER BY event_id
+  RETURNING event_id, project_id),
+fed AS (
+  INSERT INTO projects_feedposition (event_id, project_id)
+  SELECT event_id, project_id FROM taken ORDER BY event_id
+  RETURNING position, event_id, project_id)
+SELECT count(*), count(*) FILTER (WHERE project_id IS NULL), min(position), min(event_id), max(event_id),
+       pg_notify('{FEED_CHANNEL}', max(position)::text)
+  FROM fed HAVING count(*) > 0
+"""  # noqa: S608 — constants of this module
+
+_COMPLETE = """
+UPDATE projects_feedposition AS feed SET project_id = event.project_id FROM projects_event AS event
+ WHERE feed.position >= %s AND feed.project_id IS NULL
+   AND event.id = feed.event_id AND event.id >= %s AND event.id <= %s
 """
 
 
@@ -95,18 +109,27 @@ def emit(*rows: NewEvent) -> list[int]:
 
 
 def sequence_outbox(cursor: CursorWrapper, limit: int = 1000) -> int:
-    """Append up to `limit` committed events to the feed in a transaction; returns how many.
+    """Append up to `limit` committed events to the feed in a transaction, and notify FEED_CHANNEL; returns how many.
 
     0 also when another process is doing it now. The lock is let go after the commit, so positions become visible in
     their order.
     """
+    cursor.execute("SELECT EXISTS (SELECT FROM projects_eventoutbox)")
+    if not cursor.fetchone()[0]:  # the usual case of a look, in one round trip
+        return 0
     with transaction.atomic():
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEQUENCER])
         row = cursor.fetchone()
         if not (row and row[0]):
             return 0
         cursor.execute(_SEQUENCE, [limit])
-        return int(cursor.rowcount)
+        row = cursor.fetchone()
+        if row is None:
+            return 0
+        moved, nameless, *since, _ = row
+        if nameless:  # written by a version before, which did not say whose they are
+            cursor.execute(_COMPLETE, since)
+        return int(moved)
 
 
 def _rows_text(rows: Sequence[NewEvent]) -> str:

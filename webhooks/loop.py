@@ -25,17 +25,26 @@ class Loop:
     """One loop over `work()`, which returns how much it did, `batch` at most; `stop` may be called from anywhere.
 
     `rest`: how long it pauses after a full batch, as a share of the time that one took; others get that much of the
-    machine. With `survives` an error of ours is logged and tried again; else it ends the loop.
+    machine. `pause`: the waits after a look that found something, and at most when idle. With `survives` an
+    error of ours is logged and tried again; else it ends the loop.
     """
 
     def __init__(
-        self, name: str, work: Callable[[], int], batch: int, *, rest: float = 0.0, survives: bool = False
+        self,
+        name: str,
+        work: Callable[[], int],
+        batch: int,
+        *,
+        rest: float = 0.0,
+        survives: bool = False,
+        pause: tuple[float, float] = (BUSY_SECONDS, IDLE_SECONDS),
     ) -> None:
         self.name = name
         self._work = work
         self._batch = batch
         self._rest = rest
         self._survives = survives
+        self._busy, self._idle = pause
         self._stopping = threading.Event()
         self._woken = threading.Event()  # to look at once; also to stop
         self._last_look = monotonic()
@@ -81,7 +90,7 @@ class Loop:
             return RETRY_SECONDS
         if done >= self._batch:
             return (monotonic() - began) * self._rest
-        return BUSY_SECONDS if done else min(max(pause * 2, BUSY_SECONDS), IDLE_SECONDS)
+        return self._busy if done else min(max(pause * 2, self._busy), self._idle)
 
     def _without_fail(self) -> int | None:
         """What the work did; None when the database is away, which is told once."""

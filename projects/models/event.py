@@ -31,6 +31,7 @@ class EventOutbox(models.Model):
     """Ids of events that the sequencer has not yet taken."""
 
     event_id = models.BigIntegerField(primary_key=True)
+    project_id = models.BigIntegerField(null=True, help_text="Null where a version before wrote it.")
 
     class Meta:
         verbose_name_plural = "event outbox"
@@ -44,6 +45,13 @@ class FeedPosition(models.Model):
 
     position = models.BigAutoField(primary_key=True)
     event_id = models.BigIntegerField()
+    project_id = models.BigIntegerField(null=True, help_text="Null where a version before wrote it.")
+
+    class Meta:
+        indexes = (
+            models.Index(fields=("project_id", "position"), name="feed_project"),
+            models.Index(fields=("event_id",), name="feed_event"),
+        )
 
     def __str__(self) -> str:
         return f"{self.position}: {self.event_id}"
