@@ -1,9 +1,11 @@
 """Fixtures of the whole suite."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
@@ -46,6 +48,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any, django_db_kee
     if not django_db_keepdb:
         with django_db_blocker.unblock():
             teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_checked_once() -> Iterator[None]:
+    """OpenSSL takes 40 ms to check an RSA key, and hundreds of tests add a domain with the same one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialization, "load_pem_private_key", cache(serialization.load_pem_private_key))
+        yield
 
 
 @pytest.fixture
