@@ -13,6 +13,8 @@ from relay_project.mail.reports.original import is_returned, read_original
 
 # Who never answers for a person: what they write may hold the subject and the words of a mail that came back.
 MACHINE = re.compile(r"mailer[-_. ]?daemon|post[-_]?master|mail delivery (?:sub)?system", re.IGNORECASE)
+DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail delivery agent", re.IGNORECASE)
+ANSWER = re.compile(r"^\s*(?:re|aw|sv|fwd?|wg|tr)\s*(?:\[\d+\])?:", re.IGNORECASE)
 # Headers that only auto-responders write, and how their value must begin. `Auto-Submitted: auto-replied` (RFC 3834 §5) is
 # no sign: Postfix and Exchange write it into bounces.
 _HEADERS = {
@@ -49,6 +51,12 @@ _SUBJECT = re.compile(
     r"\[?ticket|(?:change of|new|changed) (?:e-?mail )?address)",
     re.IGNORECASE,
 )
+# Services that hold mail back until its sender has proved something; some write as if it had bounced.
+_CHALLENGERS = re.compile(
+    r"@(?:[\w-]{1,63}\.){0,4}(?:boxbe|spamarrest|bluebottle|mailinblack|bitbounce|knowspam|mailblocks|choicemail|sendio|"
+    r"spamlion|0spam|vanquish|spamcontrol|challenge-?response|antispam\.uol)\.(?:com|net|org|io|fr|br)",
+    re.IGNORECASE,
+)
 _CHALLENGE = re.compile(
     r"(?:click|reply|visit|follow).{0,120}(?:to (?:confirm|verify|prove|authenticate|release|"
     r"have your (?:message|mail) delivered)|"
@@ -67,6 +75,30 @@ _VACATION = re.compile(
     r"(?:limited|no) access to (?:my )?e-?mail|will (?:reply|respond) (?:to you )?(?:when|upon|as soon)",
     re.IGNORECASE,
 )
+
+
+def is_from_nobody(message: Message) -> bool:
+    """The null reverse path (RFC 5321 §4.5.5), or what some write for it."""
+    path = header(message, "Return-Path").replace(" ", "").lower()
+    return path == "<>" or "mailer-daemon" in path
+
+
+def read_challenge(message: Message) -> Report | None:
+    """A challenge dressed as a delivery status notification: it is known by who sends it, or by what it asks for."""
+    if not is_challenge(message):
+        return None
+    return Report(ReportKind.AUTO_REPLY, original=read_original(message))
+
+
+def is_challenge(message: Message) -> bool:
+    """Whether a known service wrote it, or one that asks for a proof; a mail system that reports a failure is none."""
+    senders = [header(message, name) for name in ("From", "Sender", "Return-Path")]
+    if MACHINE.search(senders[0]):
+        return False
+    if any(_CHALLENGERS.search(sender) for sender in senders):
+        return True
+    is_report = message.get_param("report-type") == "delivery-status"
+    return is_report and bool(_CHALLENGE.search(_words(leaves(message))[:3000]))
 
 
 def read_auto_reply(message: Message) -> Report | None:

@@ -6,8 +6,8 @@ quotes the server that refused, and a Status is what the last machine on the way
 
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relay_project.mail.classify import Category, Verdict, classify, without_addresses
@@ -17,6 +17,7 @@ from relay_project.mail.text import clean
 
 MAX_REASON = 500  # characters of a diagnostic that are kept
 _READ = 4096  # characters of a text that are looked at
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 # A reply code with its enhanced code, as in "550 5.1.1", "550-5.1.1", "550 #5.1.0", "550 (5.7.1)".
 _PAIR = re.compile(r"(?<![\w.])([45][0-7][0-9])[\s:,#(\[-]{1,4}([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
@@ -52,6 +53,7 @@ _BY_RULE = {
     "outlook-unknown": BounceClass.HARD,
     "protocol-recipient": BounceClass.HARD,
     "account-disabled": BounceClass.HARD,
+    "guard-suspended": BounceClass.HARD,
     "text-address-rejected": BounceClass.HARD,
     "text-domain": BounceClass.HARD,
     "address-other": BounceClass.HARD,
@@ -126,27 +128,62 @@ class ReportRule:
 
 
 def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgement:
-    """Judge a diagnostic; `status` is what the report's Status field says, if it has one. Never raises."""
-    text = clean(" ".join(text[:_READ].split()))
+    """Judge a diagnostic; `status` is what the report's Status field says, if it has one. Never raises.
+
+    What is delayed may still arrive: nobody is gone yet, whatever the last reply said.
+    """
+    judgement = _judged(text, status, action)
+    if action is Action.DELAYED and judgement.bounce_class is BounceClass.HARD:
+        return replace(judgement, bounce_class=BounceClass.SOFT, suppress=False)
+    return judgement
+
+
+def _judged(text: str, status: str, action: Action) -> Judgement:
+    paragraphs = [" ".join(one.split()) for one in _PARAGRAPH.split(text[:_READ])]
+    text = clean("\n".join(filter(None, paragraphs)))
     code, quoted, said = _reply_in(text)
-    status = _better(quoted, status)
+    own, status = status, _better(quoted, status)
     if status[2:] in _SAYS_NOTHING:
         status = _exit_status(text) or status
     if not code and not status and not text:
         return Judgement(BounceClass.UNKNOWN, is_vague=True)
     if status[2:] in _EXPIRED:
         return Judgement(BounceClass.SOFT, "report-expired", status, code)
-    verdict = classify(_stage_of(text), _reply(code, status, said, action))
+    reply = said.partition("\n")[0] if code else said  # what stands below it speaks of other things
+    verdict = _verdict(text, code, "" if quoted else own, status, dict.fromkeys([reply, said]), action)
     if verdict.rule not in _VAGUE:
         return Judgement(_class_of(verdict), verdict.rule, status, code, verdict.suppress)
-    words = without_addresses(text).lower()
-    rule = next((rule for rule in _rows_beside(verdict) if rule.text.search(words)), None)
+    rule = _row_for(verdict, [reply, text])
     if rule:
         return Judgement(rule.bounce_class, rule.id, status, code)
     if not code and status[2:] in _SAYS_NOTHING:
         bounce_class = BounceClass.SOFT if status.startswith("4") else BounceClass.UNKNOWN
         return Judgement(bounce_class, "", status, code, is_vague=True)
     return Judgement(_BY_STATUS.get(status[2:], _class_of(verdict)), verdict.rule, status, code, is_vague=True)
+
+
+def _verdict(text: str, code: str, unquoted: str, status: str, said: Iterable[str], action: Action) -> Verdict:
+    """The verdict of the table: of the reply, and if that says no more than its code, of all that follows it.
+
+    A Status that no reply quotes (`unquoted`) was chosen by the machine that reports, mostly by the code alone: where it
+    is about policy, or the words are about the message, the words go before it.
+    """
+    stage = _stage_of(text)
+    if code and unquoted[2:].startswith(("7.", "1.1")):
+        verdict = classify(stage, _reply(code, "", next(iter(said)), action))
+        if verdict.rule not in _VAGUE and (unquoted[2] == "7" or verdict.category is Category.CONTENT):
+            return verdict
+    verdicts = [classify(stage, _reply(code, status, one, action)) for one in said]
+    return next((one for one in verdicts if one.rule not in _VAGUE), verdicts[0])
+
+
+def _row_for(verdict: Verdict, texts: Iterable[str]) -> ReportRule | None:
+    """The row of report_rules.toml that says more than a vague verdict."""
+    for text in dict.fromkeys(texts):
+        words = without_addresses(text).lower().replace("\n", " ")
+        if rule := next((rule for rule in _rows_beside(verdict) if rule.text.search(words)), None):
+            return rule
+    return None
 
 
 def status_in(text: str) -> str:
@@ -194,7 +231,7 @@ def _stage_of(text: str) -> Stage:
 
 
 def _rows_beside(verdict: Verdict) -> Sequence[ReportRule]:
-    """The rows that may say more than a vague one: a refusal by policy (X.7.x) is about us or about the message."""
+    """The rows that may say more than a vague one; a refusal by policy (X.7.x) is about us or the message before all."""
     return _ROWS_OF_POLICY if verdict.rule in ("policy", "us-deferred") else REPORT_RULES
 
 
@@ -219,8 +256,8 @@ def _load_rules(path: Path) -> tuple[ReportRule, ...]:
 
 
 REPORT_RULES = _load_rules(Path(__file__).with_name("report_rules.toml"))
-_ROWS_OF_POLICY = tuple(
-    rule
-    for rule in REPORT_RULES
-    if rule.bounce_class in (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT) or rule.id == "report-no-mailbox"
+_OF_POLICY = (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT)
+_ROWS_OF_POLICY = (
+    *(rule for rule in REPORT_RULES if rule.bounce_class in _OF_POLICY or rule.id == "report-no-mailbox"),
+    *(rule for rule in REPORT_RULES if rule.bounce_class is BounceClass.HARD and rule.id != "report-no-mailbox"),
 )

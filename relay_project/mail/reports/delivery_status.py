@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from email.message import Message
 
+from relay_project.mail.reports.auto_reply import ANSWER, DAEMON, MACHINE, is_from_nobody
 from relay_project.mail.reports.classes import MAX_REASON, judge, status_in
-from relay_project.mail.reports.message import decoded, leaves, octets_of, read_message, readable
+from relay_project.mail.reports.message import decoded, header, leaves, octets_of, read_message, readable
 from relay_project.mail.reports.model import Action, BounceClass, Original, Report, ReportedRecipient, ReportKind
 from relay_project.mail.reports.original import is_returned, read_original
 from relay_project.mail.text import clean
@@ -74,7 +75,7 @@ def read_delivery_status(message: Message) -> Report | None:
     if not blocks and (wrapped := _wrapped(message)):
         return read_delivery_status(wrapped)
     of_recipients = [fields for fields in blocks if any(name in fields for name in _ABOUT_RECIPIENT)]
-    if not of_recipients:
+    if not of_recipients or _is_quoted(message):
         return None
     of_message = {
         name: value for fields in reversed(blocks) for name, value in fields.items() if name not in _ABOUT_RECIPIENT
@@ -87,6 +88,14 @@ def read_delivery_status(message: Message) -> Report | None:
     reporting_mta = clean(_untyped(of_message.get("reporting-mta", "")), 255)
     kind = ReportKind.BOUNCE if failed else ReportKind.NONE
     return Report(kind, recipients, original, reporting_mta=reporting_mta)
+
+
+def _is_quoted(message: Message) -> bool:
+    """Whether a person shows somebody else's notification: pasted as text, or passed on without being one."""
+    if message.get_param("report-type") or DAEMON.search(header(message, "From")) or is_from_nobody(message):
+        return False
+    is_typed = any(part.get_content_type() in _STATUS_TYPES for part in leaves(message))
+    return bool(ANSWER.match(header(message, "Subject"))) or not (is_typed or MACHINE.search(header(message, "From")))
 
 
 def _merged(found: Iterable[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
@@ -104,8 +113,8 @@ def _weight(one: ReportedRecipient) -> tuple[bool, bool, bool]:
 
 
 def _wrapped(message: Message) -> Message | None:
-    """The notification within a mail that calls itself one, as virus scanners pass it on; one deep."""
-    if message.get_param("report-type") != "delivery-status":
+    """The notification within a mail that calls itself one or comes from a mail system, as scanners pass it on; one deep."""
+    if message.get_param("report-type") != "delivery-status" and not DAEMON.search(header(message, "From")):
         return None
     inner = next((read_message(octets_of(part)) for part in leaves(message) if is_returned(part)), None)
     return inner if inner and inner.get_param("report-type") and any(map(_status_text, leaves(inner))) else None

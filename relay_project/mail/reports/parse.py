@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from email.message import Message
 
-from relay_project.mail.reports.auto_reply import read_auto_reply
+from relay_project.mail.reports.auto_reply import read_auto_reply, read_challenge
 from relay_project.mail.reports.delivery_status import read_delivery_status
 from relay_project.mail.reports.dmarc_report import read_dmarc_report
 from relay_project.mail.reports.feedback import read_feedback
@@ -21,6 +21,7 @@ READERS: tuple[Reader, ...] = (
     read_feedback,
     read_tls_report,
     read_dmarc_report,
+    read_challenge,
     read_delivery_status,
     read_auto_reply,
     read_prose,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from email.message import Message
 from functools import lru_cache
 
-from relay_project.mail.reports.auto_reply import MACHINE
+from relay_project.mail.reports.auto_reply import ANSWER, DAEMON, MACHINE, is_from_nobody
 from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
 from relay_project.mail.reports.message import header, headers, leaves, readable
 from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
@@ -52,7 +52,6 @@ _SUBJECT = re.compile(
     r"n[aã]o entregue|недостав|не доставлен|ошибка|配信|配送|送信|エラー|不達|退信|退回|无法|失败|반송|retorn",
     re.IGNORECASE,
 )
-_ANSWER = re.compile(r"^\s*(?:re|aw|sv|fwd?|wg|tr)\s*(?:\[\d+\])?:", re.IGNORECASE)
 _FAILURE = re.compile(
     r"(?:not|n.t|never|un)[ -]?(?:be(?:en)?)?[ -]?(?:yet )?(?:be(?:en)? )?(?:successfully )?(?:deliver|sent\b|"
     r"reach|accept|send|transmit|processed|complete)|"
@@ -76,7 +75,7 @@ _FAILURE = re.compile(
 )
 _STILL_TRYING = re.compile(
     r"(?:still|continue|keep|keeps|going) (?:to |on )?(?:be(?:ing)? )?(?:retr|try|attempt|queue)|"
-    r"will (?:be )?(?:retr|continue|keep|try again|attempt)|"
+    r"will (?:be )?(?:retr|continue|keep|try again|attempt(?! to contact))|"
     r"warning (?:message )?only|do(?:n.t| not) need to resend|not yet been delivered|has been delayed|(?:is|"
     r"been) delayed|"
     r"delivery attempts will|will be (?:attempted|re-?tried|made)|still in (?:the )?queue|delayed mail|"
@@ -95,8 +94,9 @@ _SUCCESS = re.compile(
     r"notification \((?:success|relay|expan)|^(?:delivered|relayed|expanded|zugestellt|weitergeleitet)\b",
     re.IGNORECASE,
 )
+_NOTICE = re.compile(r"postfix smtp (?:server|client): errors|cron <", re.IGNORECASE)  # what servers tell their keepers
+_NO_BOUNCE = frozenset({"x-ms-journal-report"})  # copies of mail, whatever it was
 _OF_LISTS = ("List-Unsubscribe", "List-Id", "List-Post", "Feedback-ID")
-_DAEMON = re.compile(r"mailer[-_. ]?daemon|mail delivery (?:sub)?system|mail delivery agent", re.IGNORECASE)
 _UNMISTAKABLE = re.compile(
     r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
     r"transcript of (?:the )?session|session transcript|"
@@ -104,10 +104,10 @@ _UNMISTAKABLE = re.compile(
     r"(?:could|can|did) ?not (?:be )?deliver\w{0,3} (?:\w{1,20} ){0,4}following|"
     r"returned mail|delivery (?:status notification|"
     r"has failed|failure)|"
-    r"smtp error|"
-    r"(?:not|n.t) (?:be )?delivered to (?:the following|one or more)|did not reach the following|"
+    r"smtp error|(?:message|mail) (?:has )?encountered (?:a )?(?:delivery )?(?:problem|error)|"
+    r"(?:not|n.t) (?:be )?delivered to(?: the following| one or more|:? ?<)|did not reach the following|"
     r"undeliverable (?:mail|message)|"
-    r"following (?:recipients?|address(?:es)?|user)\b.{0,60}(?:fail|undeliver|not|invalid|unknown|error)",
+    r"following (?:recipients?|address(?:es)?|user)\b.{0,60}(?:fail|undeliver|not|invalid|unknown|error|reject)",
     re.IGNORECASE,
 )
 # Where the mail that comes back begins, after the words about it.
@@ -146,7 +146,7 @@ _NAMED = re.compile(
 )
 _TOLD = re.compile(
     r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |users?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
-    r"for:? |addressee:? |failed:? |unknown:? |"
+    r"for:? |addressee:? |failed:? |was addressed,? |unknown:? |"
     r"name:? |deliver(?:ed|y)? to:? |person:? |宛先[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
     r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
     re.IGNORECASE,
@@ -169,7 +169,7 @@ def read_prose(message: Message) -> Report | None:
     """Read a bounce that only people were meant to read."""
     words, returned = _told(message)
     subject = header(message, "Subject")
-    signs = _signs(message, subject, words)
+    signs = 0 if _NOTICE.match(subject) else _signs(message, subject, words)
     if signs < 2 or (signs < 3 and not _is_of_a_mail_system(message, returned)):
         return None
     if not _says_failure(message, f"{subject}\n{words}"):
@@ -178,7 +178,8 @@ def read_prose(message: Message) -> Report | None:
         return None
     original = _original(message, returned)
     action = _action(subject, words)
-    found = _recipients(message, words, original)
+    is_plain = _is_plain(message, words, returned)
+    found = _recipients(message, words, original, is_plain) or _self_addressed(message, words, returned, original)
     if not found and not original.tokens:
         return None
     found = found or [("", words)]  # a return path of ours says whose mail it was
@@ -192,14 +193,14 @@ def _says_failure(message: Message, said: str) -> bool:
     """Whether anything failed; a daemon that returns a mail need not say it in a language that is known here."""
     if _FAILURE.search(said) or header(message, "X-Failed-Recipients"):
         return True
-    return bool(_DAEMON.search(header(message, "From"))) and any(is_returned(part) for part in leaves(message))
+    return bool(DAEMON.search(header(message, "From"))) and any(is_returned(part) for part in leaves(message))
 
 
 def _is_of_a_mail_system(message: Message, returned: str) -> bool:
     """Whether a mail system may have written it: people, shops and couriers speak of deliveries too."""
     return bool(
         MACHINE.search(f"{header(message, 'From')} {header(message, 'Sender')}")
-        or _from_nobody(message)
+        or is_from_nobody(message)
         or header(message, "X-Failed-Recipients")
         or message.get_param("report-type")
         or any(is_returned(part) for part in leaves(message))
@@ -207,10 +208,16 @@ def _is_of_a_mail_system(message: Message, returned: str) -> bool:
     )
 
 
-def _from_nobody(message: Message) -> bool:
-    """The null reverse path (RFC 5321 §4.5.5), or what some write for it."""
-    path = header(message, "Return-Path").replace(" ", "").lower()
-    return path == "<>" or "mailer-daemon" in path
+def _is_plain(message: Message, words: str, returned: str) -> bool:
+    """Whether more than its subject says so: a mailer daemon wrote it, its words are unmistakable, or the mail is returned."""
+    return bool(
+        DAEMON.search(header(message, "From"))
+        or _UNMISTAKABLE.search(words[:3000])
+        or header(message, "X-Failed-Recipients")
+        or message.get_param("report-type")
+        or returned
+        or any(is_returned(part) for part in leaves(message))
+    )
 
 
 def _signs(message: Message, subject: str, words: str) -> int:
@@ -221,10 +228,10 @@ def _signs(message: Message, subject: str, words: str) -> int:
         return 0
     return (
         is_machine
-        + bool(_DAEMON.search(sender))
+        + bool(DAEMON.search(sender))
         + bool(_UNMISTAKABLE.search(words[:3000]))
         + bool(_SUBJECT.search(subject))
-        + _from_nobody(message)
+        + is_from_nobody(message)
         + 2 * bool(header(message, "X-Failed-Recipients"))
         + (message.get_param("report-type") == "delivery-status")
         + (bool(_ANSWERS_NOT.search(sender)) and any(is_returned(part) for part in leaves(message)))
@@ -233,9 +240,9 @@ def _signs(message: Message, subject: str, words: str) -> int:
 
 def _is_of_others(message: Message, sender: str, subject: str, is_machine: bool) -> bool:
     """Whether people or lists wrote it, whatever it talks of: an answer, a newsletter, a mail with its writer's return path."""
-    if _ANSWER.match(subject):
+    if ANSWER.match(subject) or any(name.lower() in _NO_BOUNCE for name in message.keys()):  # noqa: SIM118 — of fields
         return True
-    if is_machine or _from_nobody(message):
+    if is_machine or is_from_nobody(message):
         return False
     is_persons = bool(header(message, "Return-Path")) and not _ANSWERS_NOT.search(sender)
     return is_persons or any(header(message, name) for name in _OF_LISTS)
@@ -270,8 +277,8 @@ def _action(subject: str, words: str) -> Action:
     return Action.DELAYED if _STILL_TRYING.search(said) and not _GAVE_UP.search(said) else Action.FAILED
 
 
-def _recipients(message: Message, words: str, original: Original) -> list[tuple[str, str]]:
-    """Who failed, and what is said of each."""
+def _recipients(message: Message, words: str, original: Original, is_plain: bool) -> list[tuple[str, str]]:
+    """Who failed, and what is said of each; addresses amid a sentence only where it is plain that a mail bounced."""
     ours = _own_addresses(message)
     sent_to = {address.lower() for address in original.recipients} - ours
     named, told, any_ = (_places(pattern, words, ours) for pattern in (_NAMED, _TOLD, _ADDRESS))
@@ -284,12 +291,22 @@ def _recipients(message: Message, words: str, original: Original) -> list[tuple[
         return [(address, _said_of(address, words)) for address in dict.fromkeys(failed)][:MAX_RECIPIENTS]
     if named:
         return _with_words(named, words)
-    if known or told or (any_ and not sent_to):
+    if known or (is_plain and (told or (any_ and not sent_to))):
         return _with_words(known or told or any_, words)
     listed = _listed_locals(message, words, sent_to)
     if listed:
         return listed
     return [(original.recipients[0], words)] if len(sent_to) == 1 else []
+
+
+def _self_addressed(message: Message, words: str, returned: str, original: Original) -> list[tuple[str, str]]:
+    """The one whom the report went to, where a mail system names them as who failed and returns the mail."""
+    if not DAEMON.search(header(message, "From")):
+        return []
+    to = {match[0].lower() for value in headers(message, "To") for match in _ADDRESS.finditer(value)}
+    known = {address.lower() for address in original.recipients} or (to if returned else set())
+    places = [place for place in _places(_NAMED, words, set()) if place[0].lower() in to & known]
+    return _with_words(places, words) if places else []
 
 
 def _listed_locals(message: Message, words: str, sent_to: set[str]) -> list[tuple[str, str]]:
@@ -299,7 +316,7 @@ def _listed_locals(message: Message, words: str, sent_to: set[str]) -> list[tupl
         local = match[1].lower()
         known = [address for address in sent_to if address.partition("@")[0] == local]
         domain = header(message, "From").rpartition("@")[2].strip('<> \t"').lower()
-        if known or (not sent_to and _DAEMON.search(header(message, "From")) and _DOMAIN.fullmatch(domain)):
+        if known or (not sent_to and DAEMON.search(header(message, "From")) and _DOMAIN.fullmatch(domain)):
             found.append((known[0] if known else f"{local}@{domain}", words))
     return found[:MAX_RECIPIENTS]
 
