@@ -33,6 +33,7 @@ _ADDRESS = re.compile(
     r"(?:\"[^\"]{1,64}\"|[^\s<>\"(),:;\[\]]{1,128})@(?:[^\s<>\"(),;:\[\]@]{1,255}|\[[0-9A-Fa-f.:IPv]{3,45}\])"
 )
 _UTF8_ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")  # RFC 6533 §3
+_ESCAPED = re.compile(r"\+(2B|3D)")  # what xtext must escape, and nobody writes for itself
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")  # RFC 3461 §4
 _ABOUT_RECIPIENT = (
     "final-recipient",
@@ -135,6 +136,7 @@ def address_of(value: str) -> str:
     rest = value[kind.end() :] if kind else value
     if "\\x{" in rest:
         rest = _UTF8_ESCAPE.sub(_character, rest)
+    rest = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), rest)
     angle = _ANGLE.search(rest)
     found = _ADDRESS.search(angle[1] if angle else rest) or _ADDRESS.search(rest)
     if not found and "+40" in rest:

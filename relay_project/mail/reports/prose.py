@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from relay_project.mail.reports.auto_reply import ANSWER, DAEMON, MACHINE, is_from_nobody
 from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
-from relay_project.mail.reports.message import header, headers, leaves, readable
+from relay_project.mail.reports.message import header, headers, leaves, octets_of, read_message, readable
 from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
 from relay_project.mail.reports.original import is_returned, original_in, read_original
 from relay_project.mail.text import clean
@@ -147,7 +147,7 @@ _NAMED = re.compile(
 _TOLD = re.compile(
     r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |users?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
     r"for:? |addressee:? |failed:? |was addressed,? |unknown:? |"
-    r"name:? |deliver(?:ed|y)? to:? |person:? |宛先[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
+    r"name:? |deliver(?:ed|y)? to:? |person:? |(?:宛先|收件人)[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
     r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
     re.IGNORECASE,
 )
@@ -168,6 +168,19 @@ _NOT_A_RECIPIENT = re.compile(
 def read_prose(message: Message) -> Report | None:
     """Read a bounce that only people were meant to read."""
     words, returned = _told(message)
+    inner = _inner(message, words)
+    return (_read(inner, *_told(inner)) if inner else None) or _read(message, words, returned)
+
+
+def _inner(message: Message, words: str) -> Message | None:
+    """The bounce that a mail system passes on without a word about whose it is; one deep."""
+    if not DAEMON.search(header(message, "From")) or _ADDRESS.search(words):
+        return None
+    inner = next((read_message(octets_of(part)) for part in leaves(message) if is_returned(part)), None)
+    return inner if inner and DAEMON.search(header(inner, "From")) else None
+
+
+def _read(message: Message, words: str, returned: str) -> Report | None:
     subject = header(message, "Subject")
     signs = 0 if _NOTICE.match(subject) else _signs(message, subject, words)
     if signs < 2 or (signs < 3 and not _is_of_a_mail_system(message, returned)):
@@ -178,7 +191,7 @@ def read_prose(message: Message) -> Report | None:
         return None
     original = _original(message, returned)
     action = _action(subject, words)
-    is_plain = _is_plain(message, words, returned)
+    is_plain = signs > 2 or _is_plain(message, words, returned)
     found = _recipients(message, words, original, is_plain) or _self_addressed(message, words, returned, original)
     if not found and not original.tokens:
         return None
@@ -212,6 +225,7 @@ def _is_plain(message: Message, words: str, returned: str) -> bool:
     """Whether more than its subject says so: a mailer daemon wrote it, its words are unmistakable, or the mail is returned."""
     return bool(
         DAEMON.search(header(message, "From"))
+        or not header(message, "From").strip("<> \t")
         or _UNMISTAKABLE.search(words[:3000])
         or header(message, "X-Failed-Recipients")
         or message.get_param("report-type")
