@@ -9,10 +9,11 @@ from django.http import HttpRequest
 from accounts import audit
 from projects.models import Project
 from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
-from webhooks.models import Webhook, WebhookDelivery
+from webhooks.models import Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
 from webhooks.subscriptions import WebhookChange, update_webhook
 
 PROJECT = Link("project", Project)
+WEBHOOK = Link("webhook", Webhook, shows="url")
 STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
 
 
@@ -20,10 +21,10 @@ STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
 class WebhookAdmin(Facts):
     """Who is told of what."""
 
-    secret = ("secret",)
-    list_display = ("id", "url", PROJECT, "is_enabled", "events", "created_at")
+    secret = ("secret", "previous_secret", "headers")
+    list_display = ("id", "url", PROJECT, "is_enabled", "disabled_reason", "failing_since", "events", "created_at")
     list_display_links = ("id", "url")
-    list_filter = ("is_enabled",)
+    list_filter = ("is_enabled", "disabled_reason")
     search_fields = ("url", "project__name")
     search_help_text = "URL or project"
     actions_detail = ("disable",)
@@ -65,3 +66,27 @@ class WebhookDeliveryAdmin(Happened):
     def state(self, delivery: WebhookDelivery) -> str:
         """Where it stands."""
         return str(delivery.status)
+
+
+@admin.register(WebhookWaiting)
+class WebhookWaitingAdmin(Facts):
+    """Deliveries that are not final yet."""
+
+    list_display = ("delivery_id", WEBHOOK, "kind", "due_at", "try_count")
+    ordering = ("due_at",)
+
+
+@admin.register(WebhookLane)
+class WebhookLaneAdmin(Facts):
+    """Webhooks that a process delivers to just now."""
+
+    list_display = (WEBHOOK, "holder", "leased_until")
+    ordering = ("webhook_id",)
+
+
+@admin.register(WebhookReplay)
+class WebhookReplayAdmin(Facts):
+    """Orders to tell something again."""
+
+    list_display = ("id", WEBHOOK, "only_failed", "made", "created_at", "finished_at")
+    ordering = ("-id",)

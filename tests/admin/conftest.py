@@ -65,7 +65,7 @@ from sending.models import (
     Waiting,
 )
 from tests.admin.secret import SECRET
-from webhooks.models import Webhook, WebhookDelivery
+from webhooks.models import Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
 
 
 @pytest.fixture
@@ -125,6 +125,10 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             {"name": "rcpt", "duration_ms": 3, "command": "RCPT TO:<ann@example.net>", "reply_code": 450,
              "reply_text": "4.2.1 <b>Busy</b>"}]}},
     )  # fmt: skip
+    webhook = Webhook.objects.create(
+        project=project, url="https://shop.example/hook", events=["domain.created"], secret=SECRET,
+        previous_secret=SECRET, headers=f'{{"Authorization": "{SECRET}"}}',
+    )  # fmt: skip
     rows: list[Model] = [
         sam, project, domain, queue, server, sender, source_ip, content, send, recipient, held, attempt,
         Identity.objects.create(user=bob, issuer="https://id.example", subject="bob-1"),
@@ -153,11 +157,14 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         Event.objects.create(
             project_id=project.pk, kind="recipient.deferred", subject_kind="recipient", subject_id=recipient.pk, payload={}
         ),
-        Webhook.objects.create(project=project, url="https://shop.example/hook", events=["domain.created"], secret=SECRET),
+        webhook,
         WebhookDelivery.objects.create(
             project_id=project.pk, webhook_id=1, event_id=7, event="domain.created", url="https://shop.example/hook",
             request_body="{}",
         ),
+        WebhookWaiting.objects.create(delivery_id=7, webhook_id=1, subject_id=3, kind="event", due_at=now),
+        WebhookLane.objects.create(webhook_id=1, holder=uuid_of(1), leased_until=now),
+        WebhookReplay.objects.create(webhook_id=webhook.pk, begins_id=1, ends_id=2, next_id=1),
         EventOutbox.objects.create(event_id=7),
         FeedPosition.objects.create(event_id=7),
         AttemptRecipient.objects.create(
