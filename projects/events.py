@@ -20,8 +20,9 @@ FEED_CHANNEL = "relay_feed"  # notified with the last position of each batch
 
 
 class EventKind(StrEnum):
-    """What can happen, and webhooks subscribe to: the contract's eleven names, and ours."""
+    """What can happen, and webhooks subscribe to: the contract's eleven names, and ours (projects.event_registry)."""
 
+    QUEUED = "send.queued"
     ACCEPTED = "send.recipient.accepted"
     DEFERRED = "send.recipient.deferred"
     FAILED = "send.recipient.failed"
@@ -29,6 +30,9 @@ class EventKind(StrEnum):
     COMPLAINED = "send.recipient.complained"
     SUPPRESSED = "send.recipient.suppressed"
     CANCELLED = "send.recipient.cancelled"
+    DELAYED = "send.recipient.delayed"
+    SIMULATED = "send.recipient.simulated"
+    UNSUBSCRIBED = "send.recipient.unsubscribed"
     DOMAIN_CREATED = "domain.created"
     DOMAIN_DELETED = "domain.deleted"
     DOMAIN_STATUS_CHANGED = "domain.status.changed"
@@ -42,6 +46,17 @@ class EventKind(StrEnum):
     PROJECT_RESUMED = "project.resumed"
     PROJECT_ARCHIVED = "project.archived"
     PROJECT_RESTORED = "project.restored"
+    LIMIT_REACHED = "limit.reached"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_REVOKED = "api_key.revoked"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_CLOSED = "incident.closed"
+
+
+# Of the operator's, written for the system project: no other can subscribe to them.
+INSTANCE_KINDS = frozenset({EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CLOSED})
 
 
 # WITH ORDINALITY keeps the order of the rows, so the ids come back in it. Both inserts are one statement: a round trip
@@ -88,7 +103,7 @@ class NewEvent:
     """Something that happened, to be written in the transaction in which it did."""
 
     project_id: int
-    kind: str  # an EventKind, or a name of our own
+    kind: str  # an EventKind
     subject_kind: str
     subject_id: int
     payload: dict[str, Any]

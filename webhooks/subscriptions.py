@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from projects.access import Caller, record_by
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.models import Project
 from relay_project.db.ids import id_floor
 from relay_project.web.errors import ApiError, Violation, Violations
@@ -49,7 +49,7 @@ def create_webhook(
     caller: Caller | None = None,
 ) -> tuple[Webhook, str]:
     """A new webhook and its secret, which is not shown again; raises Violations and ApiError 400."""
-    url, events = check_url(url), check_events(events)
+    url, events = check_url(url), check_events(events, project)
     secret = secrets.token_hex(SECRET_BYTES)
     with transaction.atomic():
         # the project's row is locked, or two requests at once would both find the last free place
@@ -67,7 +67,7 @@ def update_webhook(webhook: Webhook, change: WebhookChange, caller: Caller | Non
     """The webhook after a partial update; what is already under way keeps its URL. Raises Violations, ApiError 404."""
     said = {
         "url": None if change.url is None else check_url(change.url),
-        "events": None if change.events is None else check_events(change.events),
+        "events": None if change.events is None else check_events(change.events, webhook.project),
         "is_enabled": change.is_enabled,
         "description": change.description,
     }
@@ -110,10 +110,10 @@ def deliveries_of(project: Project, now: datetime, webhook_id: int | None = None
     return found if webhook_id is None else found.filter(webhook_id=webhook_id)
 
 
-def check_events(events: Iterable[str]) -> list[str]:
-    """Each kind once, in the order of EventKind; raises Violations at `events` or `events[i]`."""
+def check_events(events: Iterable[str], project: Project) -> list[str]:
+    """Each kind once, in the order of EventKind; raises Violations at `events` or `events[i]`, also for the operator's."""
     wanted = list(events)
-    known = [kind.value for kind in EventKind]
+    known = [kind.value for kind in kinds_for(project.is_system)]
     wrong = [Violation(f"events[{at}]", NOT_A_CHOICE) for at, kind in enumerate(wanted) if kind not in known]
     if wrong or not wanted:
         raise Violations(wrong or [Violation("events", BLANK)])

@@ -18,7 +18,7 @@ from projects.api.schemas import (
     PROJECT_USER,
 )
 from projects.endpoint import Endpoint, person_of
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.keeping import LEAST_DAYS, keep_content, most_days
 from projects.members import IDENTITIES, create_project, rename_project
 from projects.models import Project, SendType
@@ -139,7 +139,7 @@ def _config(user: User) -> dict[str, Any]:
         },
         "app": {
             "system_project_id": system.pk if system else None,
-            "webhook": {"events": [kind.value for kind in EventKind]},
+            "webhook": {"events": [kind.value for kind in kinds_for(is_system=False)]},
             "api_keys": {"scopes": [scope.value for scope in SCOPES], "roles": role_objects()},
             "compliance": {"rates": COMPLIANCE_RATES},
         },

@@ -24,10 +24,11 @@ from sending.statistics.tally import Mail, Tally, Way, hour_of
 BATCH = 5000  # events a transaction: a quarter of a second's work
 DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 
+# Other kinds about a recipient, such as that its mail is late, move nobody.
 _STATES: Mapping[str, RecipientStatus] = {
-    kind.value: RecipientStatus(kind.value.rpartition(".")[2])
-    for kind in EventKind
-    if kind.value.startswith("send.recipient.")
+    f"send.recipient.{status.value}": status
+    for status in RecipientStatus
+    if f"send.recipient.{status.value}" in set(EventKind)
 }
 _FEED = """
 SELECT position, event_id FROM projects_feedposition WHERE position > %s ORDER BY position LIMIT %s

@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import AuditEntry, Identity
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.models import Membership, Project
 from projects.scopes import SCOPES
 from projects.setup import ensure_instance
@@ -141,7 +141,7 @@ def test_a_console_starts_with_the_persons_projects(signed_in, bob, project, for
     assert config["deployment"] == "on-prem"
     assert (config["user"]["id"], config["user"]["is_sudo"]) == (bob.pk, False)
     assert config["app"]["system_project_id"] == instance.project.pk
-    assert config["app"]["webhook"]["events"] == [kind.value for kind in EventKind]
+    assert config["app"]["webhook"]["events"] == [kind.value for kind in kinds_for(is_system=False)]
     assert len(config["app"]["api_keys"]["scopes"]) == 15
     assert body["organization"]["id"] == 0
     assert signed_in(bob, project).get("/init/project") == (

@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from projects.events import EventKind
-from webhooks.console.webhooks import EVENT_HELP
 from webhooks.models import Webhook
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +58,3 @@ def test_what_is_wrong_is_said_at_the_field(browser, place, said, told, settings
     assert page.status_code == 400
     assert told in page.content.decode()
     assert not Webhook.objects.exists()
-
-
-def test_every_kind_of_event_is_said_in_words():
-    assert set(EVENT_HELP) == set(EventKind)

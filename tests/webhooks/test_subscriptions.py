@@ -7,13 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from relay_project.db.ids import id_floor
 from webhooks.models import Webhook, WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 URL = "https://shop.example.test/relay"
-KINDS = [kind.value for kind in EventKind]
+KINDS = [kind.value for kind in kinds_for(is_system=False)]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.forms import show_refusal
 from projects.console.page import Place, project_page, render_place
+from projects.event_registry import REGISTRY, kinds_for
 from projects.events import EventKind
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
@@ -26,28 +27,6 @@ from webhooks.subscriptions import (
 )
 from webhooks.url import MAX_URL
 
-EVENT_HELP = {
-    EventKind.ACCEPTED: "The receiving server took the mail",
-    EventKind.DEFERRED: "A try failed, and another follows",
-    EventKind.FAILED: "Given up after the last try",
-    EventKind.BOUNCED: "Refused for good",
-    EventKind.COMPLAINED: "The reader called it spam",
-    EventKind.SUPPRESSED: "The address is on the suppression list",
-    EventKind.CANCELLED: "Taken back before it left",
-    EventKind.DOMAIN_CREATED: "A domain was added",
-    EventKind.DOMAIN_DELETED: "A domain was deleted",
-    EventKind.DOMAIN_STATUS_CHANGED: "A domain may send, or may no longer",
-    EventKind.DOMAIN_DKIM_KEY_CHANGED: "A DKIM key was added, signs, or is replaced",
-    EventKind.DOMAIN_RETURN_PATH_CHANGED: "Its own return path is used, or is not",
-    EventKind.SUPPRESSION_CREATED: "An address was suppressed",
-    EventKind.SUPPRESSION_DELETED: "An address may get mail again",
-    EventKind.SUPPRESSION_IMPORTED: "Addresses came as a file",
-    EventKind.INBOUND_RECEIVED: "Mail came in for one of your routes",
-    EventKind.PROJECT_SUSPENDED: "Staff let nothing of the project leave",
-    EventKind.PROJECT_RESUMED: "Its mail leaves again",
-    EventKind.PROJECT_ARCHIVED: "The project was put away",
-    EventKind.PROJECT_RESTORED: "The project is back",
-}
 # Sets that a button ticks.
 PRESETS = (
     ("Delivery", tuple(kind for kind in EventKind if kind.startswith("send."))),
@@ -72,7 +51,11 @@ class WebhookForm(forms.Form):
 def webhooks(request: HttpRequest, place: Place) -> HttpResponse:
     """The list."""
     rows = list(webhooks_of(place.project).order_by("-id"))
-    context = {"rows": rows, "is_full": len(rows) >= settings.MAX_WEBHOOKS, "kinds": len(EventKind)}
+    context = {
+        "rows": rows,
+        "is_full": len(rows) >= settings.MAX_WEBHOOKS,
+        "kinds": len(kinds_for(place.project.is_system)),
+    }
     return render_place(request, place, "webhooks/webhooks.html", context, section="webhooks")
 
 
@@ -153,8 +136,8 @@ def _form_page(
 ) -> HttpResponse:
     chosen = list(form["events"].value() or [])
     rows = [
-        {"value": kind.value, "help": EVENT_HELP.get(kind, ""), "is_checked": kind.value in chosen}
-        for kind in EventKind
+        {"value": kind.value, "help": REGISTRY[kind].short, "is_checked": kind.value in chosen}
+        for kind in kinds_for(place.project.is_system)
     ]
     presets = [(name, " ".join(kinds)) for name, kinds in PRESETS]
     context = {**context, "form": form, "event_rows": rows, "presets": presets}
