@@ -11,6 +11,7 @@ from accounts.models import User
 from projects.access import Caller, record_by
 from projects.events import NewEvent, emit
 from projects.models import Project
+from projects.objects import timestamp
 from relay_project.mail.address import InvalidAddress, parse_mailbox, suppression_key
 from relay_project.web.errors import violation
 from sending.models import Suppression, SuppressionReason
@@ -100,7 +101,7 @@ def take_off(row: Suppression, **detail: Any) -> bool:
     assert connection.in_atomic_block
     deleted, _ = Suppression.objects.filter(pk=row.pk).delete()
     if deleted and row.owner_id is not None:
-        payload = {**suppression_payload(row), **detail}
+        payload = {"created_at": timestamp(row.created_at), **suppression_payload(row), **detail}
         emit(NewEvent(row.owner_id, "suppression.deleted", "suppression", row.pk, payload))
     return bool(deleted)
 
