@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from email.message import Message
 
-from relay_project.mail.reports.message import decoded, header, leaves, readable
+from relay_project.mail.reports.message import decoded, header, is_text, leaves, readable
 from relay_project.mail.reports.model import Report, ReportKind
 from relay_project.mail.reports.original import is_returned, read_original
 
@@ -133,6 +133,4 @@ def _answers_by_itself(message: Message, parts: Sequence[Message]) -> bool:
 
 
 def _words(parts: Sequence[Message]) -> str:
-    return next(
-        (readable(part) for part in parts if part.get_content_maintype() == "text" and not is_returned(part)), ""
-    )
+    return next((readable(part) for part in parts if is_text(part) and not is_returned(part)), "")

@@ -178,12 +178,11 @@ def _verdict(text: str, code: str, unquoted: str, status: str, said: Iterable[st
 
 
 def _row_for(verdict: Verdict, texts: Iterable[str]) -> ReportRule | None:
-    """The row of report_rules.toml that says more than a vague verdict."""
-    for text in dict.fromkeys(texts):
-        words = without_addresses(text).lower().replace("\n", " ")
-        if rule := next((rule for rule in _rows_beside(verdict) if rule.text.search(words)), None):
-            return rule
-    return None
+    """The row of report_rules.toml that says more than a vague verdict: in the reply, in all words, then the last row."""
+    words = [without_addresses(text).lower().replace("\n", " ") for text in dict.fromkeys(texts)]
+    *rows, last = _rows_beside(verdict)
+    looks = [(rule, one) for one in words for rule in rows] + [(last, one) for one in words]
+    return next((rule for rule, one in looks if rule.text.search(one)), None)
 
 
 def status_in(text: str) -> str:
@@ -260,4 +259,5 @@ _OF_POLICY = (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT)
 _ROWS_OF_POLICY = (
     *(rule for rule in REPORT_RULES if rule.bounce_class in _OF_POLICY or rule.id == "report-no-mailbox"),
     *(rule for rule in REPORT_RULES if rule.bounce_class is BounceClass.HARD and rule.id != "report-no-mailbox"),
+    REPORT_RULES[-1],
 )

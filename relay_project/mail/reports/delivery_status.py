@@ -10,7 +10,7 @@ from email.message import Message
 
 from relay_project.mail.reports.auto_reply import ANSWER, DAEMON, MACHINE, is_from_nobody
 from relay_project.mail.reports.classes import MAX_REASON, judge, status_in
-from relay_project.mail.reports.message import decoded, header, leaves, octets_of, read_message, readable
+from relay_project.mail.reports.message import decoded, header, is_text, leaves, octets_of, read_message, readable
 from relay_project.mail.reports.model import Action, BounceClass, Original, Report, ReportedRecipient, ReportKind
 from relay_project.mail.reports.original import is_returned, read_original
 from relay_project.mail.text import clean
@@ -21,6 +21,9 @@ MAX_LINES = 40_000
 Fields = dict[str, str]
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_FIRST_FIELD = re.compile(
+    r"^(?:reporting-mta|(?:final|original)-recipient|action)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
 _RECIPIENT_FIELD = re.compile(r"^(?:final|original)-recipient[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _RESULT_FIELD = re.compile(r"^(?:action|status|diagnostic-code)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*)[ \t]*:[ \t]*")
@@ -93,10 +96,11 @@ def read_delivery_status(message: Message) -> Report | None:
 
 def _is_quoted(message: Message) -> bool:
     """Whether a person shows somebody else's notification: pasted as text, or passed on without being one."""
-    if message.get_param("report-type") or DAEMON.search(header(message, "From")) or is_from_nobody(message):
+    sender = header(message, "From")
+    if message.get_param("report-type") or DAEMON.search(sender) or is_from_nobody(message) or not sender.strip("<> "):
         return False
     is_typed = any(part.get_content_type() in _STATUS_TYPES for part in leaves(message))
-    return bool(ANSWER.match(header(message, "Subject"))) or not (is_typed or MACHINE.search(header(message, "From")))
+    return bool(ANSWER.match(header(message, "Subject"))) or not (is_typed or MACHINE.search(sender))
 
 
 def _merged(found: Iterable[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
@@ -280,11 +284,12 @@ def _told_of(address: str, prose: str, is_only: bool) -> str:
 
 
 def _prose(message: Message) -> str:
-    """The words for people: the first text that is no status."""
-    for part in leaves(message):
-        if part.get_content_maintype() == "text" and not is_returned(part) and not _status_text(part):
+    """The words for people: the first text that is no status, else what stands above the fields in the same part."""
+    texts = [part for part in leaves(message) if is_text(part) and not is_returned(part)]
+    for part in texts:
+        if not _status_text(part):
             return readable(part)
-    return ""
+    return _FIRST_FIELD.split(readable(texts[0]), maxsplit=1)[0] if texts else ""
 
 
 def _beside(status: str) -> str:

@@ -65,6 +65,11 @@ def leaves(message: Message) -> list[Message]:
     return [part for part in message.walk() if not part.is_multipart()]
 
 
+def is_text(part: Message) -> bool:
+    """Whether a leaf is for people to read; one that says it has parts and has none is its own text."""
+    return part.get_content_maintype() in ("text", "multipart")
+
+
 def decoded(part: Message) -> str:
     """The text of a leaf: transfer encoding and charset undone, however wrong they are; LF ends lines."""
     raw = octets_of(part)[: MAX_TEXT * 4]

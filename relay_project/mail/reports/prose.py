@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from relay_project.mail.reports.auto_reply import ANSWER, DAEMON, MACHINE, is_from_nobody
 from relay_project.mail.reports.classes import MAX_REASON, Judgement, judge
-from relay_project.mail.reports.message import header, headers, leaves, octets_of, read_message, readable
+from relay_project.mail.reports.message import header, headers, is_text, leaves, octets_of, read_message, readable
 from relay_project.mail.reports.model import Action, Original, Report, ReportedRecipient, ReportKind
 from relay_project.mail.reports.original import is_returned, original_in, read_original
 from relay_project.mail.text import clean
@@ -145,7 +145,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _TOLD = re.compile(
-    r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |users?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
+    r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |user(?:s|id)?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
     r"for:? |addressee:? |failed:? |was addressed,? |unknown:? |"
     r"name:? |deliver(?:ed|y)? to:? |person:? |(?:宛先|收件人)[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
     r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
@@ -264,7 +264,7 @@ def _is_of_others(message: Message, sender: str, subject: str, is_machine: bool)
 
 def _told(message: Message) -> tuple[str, str]:
     """The words for people, and the text of what comes back below them."""
-    texts = [part for part in leaves(message) if part.get_content_maintype() == "text" and not is_returned(part)]
+    texts = [part for part in leaves(message) if is_text(part) and not is_returned(part)]
     plain = [part for part in texts if part.get_content_subtype() != "html"]
     whole = "\n".join(readable(part) for part in (plain or texts)[:3])[:MAX_WORDS]
     if not whole.strip() and texts:
@@ -301,11 +301,11 @@ def _recipients(message: Message, words: str, original: Original, is_plain: bool
     failed = [match[0] for field in headers(message, "X-Failed-Recipients") for match in _ADDRESS.finditer(field)]
     if forwarded and len(named) == 1 and named[0][1] < forwarded[0][1]:
         return [(forwarded[0][0], _with_words(named, words)[0][1])]
-    if failed:
+    if failed and (not known or sent_to.intersection(map(str.lower, failed))):
         return [(address, _said_of(address, words)) for address in dict.fromkeys(failed)][:MAX_RECIPIENTS]
     if named:
         return _with_words(named, words)
-    if known or (is_plain and (told or (any_ and not sent_to))):
+    if known or (is_plain and (told or (any_ and (not sent_to or len({address for address, _ in any_}) == 1)))):
         return _with_words(known or told or any_, words)
     listed = _listed_locals(message, words, sent_to)
     if listed:

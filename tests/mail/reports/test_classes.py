@@ -27,6 +27,7 @@ SAID = [
     ("report-no-mailbox", "550 5.7.1 No mailbox found"),
     ("report-full-abroad", "Почтовый ящик получателя переполнен"),
     ("report-unknown-abroad", "La dirección no existe"),
+    ("report-unavailable", "554 <bob@example.net>... Service unavailable"),
     ("report-group", "you may not have permission to post messages to the group"),
 ]
 
