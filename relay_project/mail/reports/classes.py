@@ -6,7 +6,7 @@ quotes the server that refused, and a Status is what the last machine on the way
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _CODE = re.compile(
 )
 _LOOSE_CODE = re.compile(r"(?<![\w.:/@\[+-])(4[2-5][0-9]|5[0-5][0-9])(?=[\s-]{1,3}[A-Za-z<\"'#*\[])")
 _STATUS = re.compile(r"(?<![\w.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
+_FAILURE_STATUS = re.compile(r"(?<![\w.])([45]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.]*[0-9])")
 _EXIT_CODE = re.compile(r"^(?:x-unix;)?\s*([0-9]{1,3})$", re.IGNORECASE)
 _AFTER_DATA = re.compile(r"end of (?:the )?(?:data|message)|after (?:end of )?data|data command|\bDATA\b")
 _AT_MAIL = re.compile(
@@ -178,10 +179,13 @@ def _verdict(text: str, code: str, unquoted: str, status: str, said: Iterable[st
 
 
 def _row_for(verdict: Verdict, texts: Iterable[str]) -> ReportRule | None:
-    """The row of report_rules.toml that says more than a vague verdict: in the reply, in all words, then the last row."""
+    """The row of report_rules.toml that says more than a vague verdict: of the reply before all words, the last row last."""
     words = [without_addresses(text).lower().replace("\n", " ") for text in dict.fromkeys(texts)]
-    *rows, last = _rows_beside(verdict)
-    looks = [(rule, one) for one in words for rule in rows] + [(last, one) for one in words]
+    if verdict.rule in _POLICIES:
+        looks = [(rule, one) for one in words for rule in _ROWS_OF_POLICY]
+    else:
+        looks = [(rule, one) for one in words for rule in REPORT_RULES[:-1]]
+        looks += [(REPORT_RULES[-1], one) for one in words]
     return next((rule for rule, one in looks if rule.text.search(one)), None)
 
 
@@ -199,7 +203,8 @@ def _reply_in(text: str) -> tuple[str, str, str]:
         return pair[1], pair[2], text[pair.end() :]
     code = _CODE.search(text) or _LOOSE_CODE.search(text)
     rest = text[code.end() :] if code else text
-    return code[1] if code else "", status_in(text), rest
+    status = _FAILURE_STATUS.search(text)
+    return code[1] if code else "", status[1] if status else "", rest
 
 
 def _better(quoted: str, status: str) -> str:
@@ -229,11 +234,6 @@ def _stage_of(text: str) -> Stage:
     return Stage.DATA_CLOSE if _AFTER_DATA.search(text) else Stage.RCPT
 
 
-def _rows_beside(verdict: Verdict) -> Sequence[ReportRule]:
-    """The rows that may say more than a vague one; a refusal by policy (X.7.x) is about us or the message before all."""
-    return _ROWS_OF_POLICY if verdict.rule in ("policy", "us-deferred") else REPORT_RULES
-
-
 def _class_of(verdict: Verdict) -> BounceClass:
     if verdict.suppress:
         return BounceClass.HARD
@@ -255,9 +255,10 @@ def _load_rules(path: Path) -> tuple[ReportRule, ...]:
 
 
 REPORT_RULES = _load_rules(Path(__file__).with_name("report_rules.toml"))
+# A refusal by policy (X.7.x) is about us or the message before all; some say it of a mailbox that is not there.
+_POLICIES = frozenset({"policy", "us-deferred"})
 _OF_POLICY = (BounceClass.INFRASTRUCTURE, BounceClass.CONTENT)
 _ROWS_OF_POLICY = (
     *(rule for rule in REPORT_RULES if rule.bounce_class in _OF_POLICY or rule.id == "report-no-mailbox"),
     *(rule for rule in REPORT_RULES if rule.bounce_class is BounceClass.HARD and rule.id != "report-no-mailbox"),
-    REPORT_RULES[-1],
 )

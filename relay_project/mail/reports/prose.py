@@ -95,7 +95,9 @@ _SUCCESS = re.compile(
     re.IGNORECASE,
 )
 _NOTICE = re.compile(r"postfix smtp (?:server|client): errors|cron <", re.IGNORECASE)  # what servers tell their keepers
-_NO_BOUNCE = frozenset({"x-ms-journal-report"})  # copies of mail, whatever it was
+_OF_A_LIST = re.compile(
+    r"\b(?:owner-[\w.-]{1,64}|[\w.-]{1,64}-(?:owner|request|help|bounces)|listserv|majordomo|mailman)@", re.IGNORECASE
+)
 _OF_LISTS = ("List-Unsubscribe", "List-Id", "List-Post", "Feedback-ID")
 _UNMISTAKABLE = re.compile(
     r"(?:failed|undelivered) recipients|(?:permanent|following) .{0,40}(?:fatal|delivery) errors?|"
@@ -182,7 +184,7 @@ def _inner(message: Message, words: str) -> Message | None:
 
 def _read(message: Message, words: str, returned: str) -> Report | None:
     subject = header(message, "Subject")
-    signs = 0 if _NOTICE.match(subject) else _signs(message, subject, words)
+    signs = 0 if _is_notice(message, subject) else _signs(message, subject, words)
     if signs < 2 or (signs < 3 and not _is_of_a_mail_system(message, returned)):
         return None
     if not _says_failure(message, f"{subject}\n{words}"):
@@ -193,7 +195,7 @@ def _read(message: Message, words: str, returned: str) -> Report | None:
     action = _action(subject, words)
     is_plain = signs > 2 or _is_plain(message, words, returned)
     found = _recipients(message, words, original, is_plain) or _self_addressed(message, words, returned, original)
-    if not found and not original.tokens:
+    if not found and not (original.tokens and _is_certain(message, words, returned)):
         return None
     found = found or [("", words)]  # a return path of ours says whose mail it was
     recipients = tuple(
@@ -219,6 +221,18 @@ def _is_of_a_mail_system(message: Message, returned: str) -> bool:
         or any(is_returned(part) for part in leaves(message))
         or re.search(r"^[>| ]*received:", returned, re.IGNORECASE | re.MULTILINE)
     )
+
+
+def _is_certain(message: Message, words: str, returned: str) -> bool:
+    """Whether it must be a bounce, even if it names nobody: it returns the mail, or quotes a reply."""
+    return bool(returned or message.get_param("report-type") or any(is_returned(part) for part in leaves(message))) or (
+        bool(DAEMON.search(header(message, "From"))) and bool(judge(words).code)
+    )
+
+
+def _is_notice(message: Message, subject: str) -> bool:
+    """Whether it tells the keepers of a mail system what goes on there, or is a copy for them."""
+    return bool(_NOTICE.match(subject)) or "X-MS-Journal-Report" in message
 
 
 def _is_plain(message: Message, words: str, returned: str) -> bool:
@@ -254,7 +268,7 @@ def _signs(message: Message, subject: str, words: str) -> int:
 
 def _is_of_others(message: Message, sender: str, subject: str, is_machine: bool) -> bool:
     """Whether people or lists wrote it, whatever it talks of: an answer, a newsletter, a mail with its writer's return path."""
-    if ANSWER.match(subject) or any(name.lower() in _NO_BOUNCE for name in message.keys()):  # noqa: SIM118 — of fields
+    if ANSWER.match(subject) or _OF_A_LIST.search(header(message, "From")):
         return True
     if is_machine or is_from_nobody(message):
         return False

@@ -248,3 +248,72 @@ def test_hostile_notifications_cost_little(mail: bytes) -> None:
     begun = time.process_time()
     assert parse_report(mail).trouble == ""
     assert time.process_time() - begun < 2.5, "under half a second, and room for a busy machine"
+
+
+CHALLENGE = "We hold your mail. Please click here to confirm that you sent it."
+
+
+@pytest.mark.parametrize(
+    ("sender", "words"),
+    [("noreply@boxbe.com", "You are on my guest list."), ("bob@example.net", CHALLENGE)],
+    ids=["by-a-known-service", "by-its-words"],
+)
+def test_a_challenge_in_the_form_of_a_notification_is_no_bounce(sender: str, words: str) -> None:
+    mail = f"From: {sender}\n".encode() + notification(one(Status="4.7.0")).replace(b"Sorry.", words.encode())
+    report = parse_report(mail)
+    assert (report.kind, report.recipients) == (ReportKind.AUTO_REPLY, ())
+    of_a_server = mail.replace(f"From: {sender}".encode(), b"From: MAILER-DAEMON@boxbe.com")
+    assert parse_report(of_a_server).kind is ReportKind.BOUNCE
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "message/delivery-status"])
+def test_a_notification_that_a_person_passes_on_is_no_bounce(kind: str) -> None:
+    head = "From: Carol <carol@example.org>\nSubject: Fwd: Undeliverable\nContent-Type: multipart/mixed; boundary=b\n\n"
+    mail = f"{head}--b\n\nWhat is this?\n--b\nContent-Type: {kind}\n\n{one(Status='5.1.1')}\n--b--\n"
+    assert parse_report(mail.encode()).kind is ReportKind.NONE
+    of_a_server = mail.replace("Carol <carol@example.org>", "MAILER-DAEMON@mx.example.org")
+    assert in_words(parse_report(of_a_server.encode())) == ["bob@example.net | hard | 5.1.1 | failed"]
+
+
+def test_a_notification_that_a_mail_system_passes_on_is_read() -> None:
+    inner = b"From: MAILER-DAEMON@mx.example.org\n" + notification(one(Status="5.1.1"))
+    head = b"From: MAILER-DAEMON@gw.example.org\nSubject: Returned mail\nContent-Type: multipart/mixed; boundary=o\n\n"
+    mail = head + b"--o\n\nDelivery errors:\n--o\nContent-Type: message/rfc822\n\n" + inner + b"--o--\n"
+    assert in_words(parse_report(mail)) == ["bob@example.net | hard | 5.1.1 | failed"]
+
+
+def test_a_notification_that_lost_its_parts_is_read_with_the_words_above_it() -> None:
+    head = "From: MAILER-DAEMON@mx.example.org\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
+    words = (
+        "Failed:\n<bob@example.net>\n\nmail.local: unknown user: bob\n554 <bob@example.net>... Service unavailable\n\n"
+    )
+    words += "Reporting-MTA: dns; a.example\n\n"
+    assert in_words(parse_report(f"{head}{words}{one(Status='5.5.0')}".encode())) == [
+        "bob@example.net | hard | 5.5.0 554 | failed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "diagnostic", "expected"),
+    [
+        ("5.7.1", "smtp; 553 Invalid recipient bob@example.net", "hard"),
+        ("5.7.1", "smtp; 554 5.7.1 The address is not known", "hard"),
+        ("5.1.1", "smtp; 550 max message size exceeded", "content"),
+        ("5.1.1", "smtp; 550 [x] Mailbox currently suspended", "hard"),
+        ("5.0.0", "smtp; 550 Mailbox is temporarily suspended", "soft"),
+        ("4.0.0", "smtp; DNS Error: the domain a.example doesn't receive email: returned Null MX", "hard"),
+        ("5.0.0", "smtp; 553 blocked using spam pattern, look at what you write", "content"),
+        ("5.7.708", "smtp; 550 5.7.708 Service unavailable. Traffic not accepted", "infrastructure"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_the_words_of_a_reply_go_before_a_status_that_it_does_not_quote(
+    status: str, diagnostic: str, expected: str
+) -> None:
+    report = parse_report(notification(one(Status=status, Diagnostic_Code=diagnostic)))
+    assert [one.bounce_class for one in report.recipients] == [expected]
+
+
+def test_what_is_delayed_is_soft_whatever_was_said() -> None:
+    waits = one(Action="delayed", Status="4.1.2", Diagnostic_Code="smtp; 450 Host unknown")
+    assert in_words(parse_report(notification(waits))) == ["bob@example.net | soft | 4.1.2 450 | delayed"]
