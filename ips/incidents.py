@@ -19,12 +19,9 @@ from django.db.backends.utils import CursorWrapper
 from accounts import audit
 from accounts.models import User
 from ips.models import Incident
-from projects.events import NewEvent, emit
+from projects.events import EventKind, NewEvent, emit
 from projects.models import Project
 from relay_project.mail.classify import Cause
-
-OPENED = "incident.opened"  # events of the system project: they are the operator's, and no tenant subscribes to them
-CLOSED = "incident.closed"
 
 RELAY = "Relay"  # who acts where nobody does: an `actor_label`
 MAX_REPLIES = 6  # different ones that an incident quotes
@@ -103,7 +100,7 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
     for incident_id, source_ip_id, site, cause, rule, _ in opened:
         log.warning("incident.opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
-    return _events(OPENED, opened)
+    return _events(EventKind.INCIDENT_OPENED, opened)
 
 
 def _quote(seen: Sighting, now: datetime) -> dict[str, object]:
@@ -150,7 +147,7 @@ def close(
                 actor_label=actor_label,
             )
             row = (incident.pk, incident.source_ip_id, incident.site, incident.cause, incident.rule, note)
-            emit(*_events(CLOSED, [row]))
+            emit(*_events(EventKind.INCIDENT_CLOSED, [row]))
     incident.refresh_from_db()
     return bool(changed)
 
@@ -159,12 +156,12 @@ def _detail(incident: Incident, note: str) -> dict[str, str]:
     return {"site": incident.site, "cause": incident.cause, "note": note}
 
 
-def _events(kind: str, rows: Sequence[tuple[int, int, str, str, str, str]]) -> list[NewEvent]:
+def _events(kind: EventKind, rows: Sequence[tuple[int, int, str, str, str, str]]) -> list[NewEvent]:
     """Events of the system project; none where there is no such project yet."""
     project_id = Project.objects.filter(is_system=True).values_list("pk", flat=True).first() if rows else None
     if project_id is None:
         return []
-    text = "reply" if kind == OPENED else "note"
+    text = "reply" if kind is EventKind.INCIDENT_OPENED else "note"
     return [
         NewEvent(
             project_id,

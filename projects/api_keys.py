@@ -15,7 +15,9 @@ from django.db import transaction
 from django.db.models import Q
 
 from projects.access import ARCHIVED, Caller, check_grant, record_by
+from projects.events import EventKind
 from projects.guesses import check_guess, note_right, note_wrong
+from projects.key_events import DELETED, DISABLED, tell_of_key
 from projects.models import ApiKey, Project
 from projects.scopes import Scope, sort_scopes
 from relay_project.db.lookup import RequestLookup
@@ -89,6 +91,7 @@ def create_key(
         )
         detail = {"name": name, "scopes": key.scopes, "allowed_ips": networks, "is_test": is_test}
         record_by(caller, "api_key.created", key, project, **detail)
+        tell_of_key(EventKind.API_KEY_CREATED, key)
     return key, token
 
 
@@ -98,6 +101,7 @@ def update_key(key: ApiKey, change: KeyChange, caller: Caller | None = None) -> 
         change = replace(change, allowed_ips=normalise_allowed_ips(change.allowed_ips))
     with transaction.atomic():
         key = ApiKey.objects.select_for_update().select_related("project").get(pk=key.pk)
+        was_enabled = key.is_enabled
         if change.scopes is not None:
             check_grant([scope for scope in change.scopes if scope not in key.scopes], caller)
             key.scopes = sort_scopes(change.scopes)
@@ -111,6 +115,8 @@ def update_key(key: ApiKey, change: KeyChange, caller: Caller | None = None) -> 
             raise ApiError(400, IP_NEEDED)
         key.save(update_fields=["name", "is_enabled", "scopes", "allowed_ips", "expires_at"])
         record_by(caller, "api_key.changed", key, key.project, **_changed(change))
+        if was_enabled and not key.is_enabled:
+            tell_of_key(EventKind.API_KEY_REVOKED, key, reason=DISABLED)
     return key
 
 
@@ -118,6 +124,8 @@ def delete_key(key: ApiKey, caller: Caller | None = None) -> None:
     """The key opens nothing from the next request on."""
     with transaction.atomic():
         record_by(caller, "api_key.deleted", key, key.project, name=key.name)
+        if key.is_enabled:
+            tell_of_key(EventKind.API_KEY_REVOKED, key, reason=DELETED)
         key.delete()
 
 

@@ -141,40 +141,34 @@ def _tried(status: str, code: int, enhanced: str, message: str, category: str) -
     }
 
 
-def _about(status: str, address: str = _ADDRESS, **rest: Any) -> dict[str, Any]:
-    return {"recipient_id": RECIPIENT_ID, "address": address, "status": status, **rest}
+def _about(status: str, address: str = _ADDRESS, try_count: int = 1, **rest: Any) -> dict[str, Any]:
+    return {
+        "send": _send(status, address, try_count),
+        "recipient": _recipient(status, address, try_count),
+        **rest,
+    }
 
 
 EXAMPLES: MappingProxyType[EventKind, dict[str, Any]] = MappingProxyType(
     {
-        EventKind.QUEUED: {"send": _send("queued", try_count=0)},
+        EventKind.QUEUED: {"send": _send("queued", try_count=0), "send_after": AT},
         EventKind.ACCEPTED: _tried("accepted", 250, "2.0.0", "OK: queued", ""),
         EventKind.DEFERRED: _tried("deferred", 451, "4.7.1", "Greylisted, please try again later", "temporary"),
         EventKind.FAILED: _tried("failed", 451, "4.3.0", "A temporary failure of the receiving system", "temporary"),
         EventKind.BOUNCED: _tried("bounced", 550, "5.1.1", "No such mailbox here", "recipient"),
-        EventKind.COMPLAINED: {
-            "send": _send("complained"),
-            "recipient": _recipient("complained"),
-            "complaint": {"text": "Reported as abuse by Yahoo!-Mail-Feedback/2.0", "feedback_type": "abuse"},
-        },
-        EventKind.SUPPRESSED: {
-            "send": _send("suppressed", "missing@inbox.test", 0),
-            "recipient": _recipient("suppressed", "missing@inbox.test", 0),
-            "suppression": _SUPPRESSION,
-        },
+        EventKind.COMPLAINED: _about(
+            "complained",
+            complaint={"text": "Reported as abuse by Yahoo!-Mail-Feedback/2.0", "feedback_type": "abuse"},
+        ),
+        EventKind.SUPPRESSED: _about("suppressed", "missing@inbox.test", 0, suppression=_SUPPRESSION),
         EventKind.CANCELLED: _about("cancelled", try_count=0, reason="the campaign had a wrong link"),
         EventKind.DELAYED: _about(
             "deferred",
             try_count=4,
             delay={"source": "waiting", "text": "It has waited for more than 4 hours.", "status": None},
         ),
-        EventKind.SIMULATED: _about("bounced", "missing@inbox.test", attempt_id=ATTEMPT_ID, try_count=1, is_test=True),
-        EventKind.UNSUBSCRIBED: {
-            "recipient_id": RECIPIENT_ID,
-            "address": _ADDRESS,
-            "list": "news",
-            "suppression_id": 4,
-        },
+        EventKind.SIMULATED: _about("bounced", "missing@inbox.test"),
+        EventKind.UNSUBSCRIBED: _about("accepted", list="news", suppression_id=4),
         EventKind.DOMAIN_CREATED: {"domain": _PENDING_DOMAIN},
         EventKind.DOMAIN_DELETED: {"domain": _DOMAIN},
         EventKind.DOMAIN_STATUS_CHANGED: {

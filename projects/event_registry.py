@@ -64,7 +64,8 @@ _ALL = (
         "send",
         "A mail was accepted and waits",
         "a mail was accepted and waits to leave, now or at its `send_after`",
-        "Once for each send, whatever the number of its recipients; not for one whose recipients are all suppressed.",
+        "Once for each send, whatever the number of its recipients; not for one whose recipients are all suppressed. `send` is "
+        "what it is when the body is made, `send_after` what was asked for.",
     ),
     Described(
         EventKind.ACCEPTED,
@@ -154,6 +155,7 @@ _ALL = (
         "suppression",
         "An address was suppressed",
         "a bounce, days of soft bounces, a click on an unsubscribe link or a person put an address on the list",
+        "By an unsubscribe link the `suppression` has the `send_id` and `recipient_id` of the mail as well.",
     ),
     Described(
         EventKind.SUPPRESSION_IMPORTED,
@@ -246,11 +248,11 @@ def kinds_for(is_system: bool) -> list[EventKind]:
 def example_body(kind: EventKind, event_id: int, project_id: int, created_at: int = AT) -> dict[str, Any]:
     """What a receiver would be told: the whole body, with the example's payload."""
     return {
-        "id": str(event_id),
         "event": kind.value,
+        "payload": EXAMPLES[kind],
+        "id": str(event_id),
         "created_at": created_at,
         "project_id": project_id,
-        "payload": EXAMPLES[kind],
     }
 
 

@@ -59,20 +59,26 @@ class EventKind(StrEnum):
 INSTANCE_KINDS = frozenset({EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CLOSED})
 
 
-# WITH ORDINALITY keeps the order of the rows, so the ids come back in it. Both inserts are one statement: a round trip
-# less on the settle path, and no event can miss its outbox row.
-_EMIT = f"""
-WITH events AS (
+def emitting(source: str) -> str:
+    """The part of a WITH that writes the events of `source` (project_id, kind, subject_kind, subject_id, payload).
+
+    For statements that write more; alone it is emit_many's. Both inserts are in one statement: a round trip less, and no
+    event can miss its outbox row.
+    """
+    return f"""events AS (
   INSERT INTO projects_event (project_id, kind, subject_kind, subject_id, version, payload)
-  SELECT project_id, kind, subject_kind, subject_id, {PAYLOAD_VERSION}, payload
-    FROM ROWS FROM (jsonb_to_recordset(%s::jsonb)
-                    AS (project_id bigint, kind text, subject_kind text, subject_id bigint, payload jsonb))
-         WITH ORDINALITY AS row (project_id, kind, subject_kind, subject_id, payload, place)
-   ORDER BY place
+  SELECT project_id, kind, subject_kind, subject_id, {PAYLOAD_VERSION}, payload FROM {source}
   RETURNING id, project_id),
 outbox AS (INSERT INTO projects_eventoutbox (event_id, project_id) SELECT id, project_id FROM events)
-SELECT id FROM events
-"""  # noqa: S608 — a constant of this module
+"""  # noqa: S608 — of constants
+
+
+# WITH ORDINALITY keeps the order of the rows, so the ids come back in it.
+_ROWS = """ROWS FROM (jsonb_to_recordset(%s::jsonb)
+                    AS (project_id bigint, kind text, subject_kind text, subject_id bigint, payload jsonb))
+         WITH ORDINALITY AS row (project_id, kind, subject_kind, subject_id, payload, place)
+   ORDER BY place"""
+_EMIT = f"WITH {emitting(_ROWS)} SELECT id FROM events"  # noqa: S608 — a constant of this module
 
 # ANY(ARRAY(…)), not IN (…): the planner may run an IN's subquery once for each row that it joins with, and with LIMIT
 # and SKIP LOCKED every run finds other rows.

@@ -10,7 +10,10 @@ from django.db import transaction
 
 from projects.access import Caller, check_grant, record_by
 from projects.api_keys import hash_token, make_token
+from projects.events import EventKind
+from projects.key_events import tell_of_key
 from projects.models import ApiKey, FormerSecret
+from projects.objects import timestamp
 
 
 def most_overlap_hours() -> int:
@@ -38,6 +41,7 @@ def rotate_key(
         key.key_hash = hash_token(token)
         key.save(update_fields=["key_hash"])
         record_by(caller, "api_key.rotated", key, key.project, name=key.name, overlap_hours=overlap_hours)
+        tell_of_key(EventKind.API_KEY_ROTATED, key, former_until=timestamp(until))
     return key, token, until
 
 

@@ -8,6 +8,7 @@ before anything else is done; never called in the transaction that it limits.
 from django.http import HttpRequest
 
 from projects.access import Caller
+from projects.limit_events import tell_of_limit
 from projects.limits import Limits, key_meter, limits_of, person_meter, sends_meter, token_meter
 from projects.models import Project
 from relay_project.db.rates import Spent, Window, spend
@@ -33,7 +34,7 @@ def use_request(request: HttpRequest, caller: Caller) -> None:
     spent = spend(subject, 1, {Window.MINUTE: limit})
     _tell(request, spent, Window.MINUTE)
     if spent.refused is not None:
-        raise _too_many(name, spent.reset_seconds(spent.refused))
+        raise _too_many(caller.project, name, spent)
 
 
 def use_sends(request: HttpRequest | None, caller: Caller, cost: int = 1) -> None:
@@ -53,7 +54,7 @@ def use_sends(request: HttpRequest | None, caller: Caller, cost: int = 1) -> Non
     if request is not None and (not is_session or spent.refused is not None):
         _tell(request, spent, spent.refused or Window.SECOND)
     if spent.refused is not None:
-        raise _too_many_sends(limits, spent.refused, spent.reset_seconds(spent.refused))
+        raise _too_many(project, f"sends_per_{spent.refused}", spent)
 
 
 _NOWHERE = Project()  # at organisation level the instance's numbers hold
@@ -70,14 +71,15 @@ def _tell(request: HttpRequest, spent: Spent, window: Window) -> None:
     tell_rate(request, spent.caps[window] or 0, spent.remaining(window), spent.reset_seconds(window))
 
 
-def _too_many_sends(limits: Limits, window: Window, seconds: int) -> ApiError:
-    name = f"sends_per_{window}"
-    if window is Window.SECOND:
-        return _too_many(name, seconds)
-    return _too_many(name, seconds, f" This project may send {getattr(limits, name)} messages per {window}.")
-
-
-def _too_many(limit: str, seconds: int, which: str = "") -> ApiError:
+def _too_many(project: Project | None, limit: str, spent: Spent) -> ApiError:
+    """The refusal, counted, and once in a while an event."""
     LIMITED.labels(limit).inc()
+    window = spent.refused
+    assert window is not None
+    count, seconds = spent.caps[window] or 0, spent.reset_seconds(window)
+    if project is not None:
+        tell_of_limit(project, limit, count, window, spent.at, spent.at + seconds)
+    is_long = window in (Window.HOUR, Window.DAY)
+    which = f" This project may send {count} messages per {window}." if is_long else ""
     message = f"Rate limit exceeded.{which} Please try again later in {seconds} seconds."
     return ApiError(429, message, headers={"Retry-After": str(seconds)})

@@ -110,6 +110,9 @@ CONVERSATION_SECONDS = read_positive(
 )  # overall deadline, counts from the claim
 RETRY_SCHEDULE = read_schedule(env, "RETRY_SCHEDULE", default="15m,1h,2h,4h,8h,16h")
 MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what waits longer is given up
+DELAY_WARNING = timedelta(
+    hours=read_positive(env, "DELAY_WARNING_HOURS", default=4, minimum=0, maximum=720)
+)  # 0: never
 # An address is suppressed when its mail ended undelivered on so many days (UTC) within the window; 0: never.
 SOFT_BOUNCE_LIMIT = read_positive(env, "SOFT_BOUNCE_LIMIT", default=5, minimum=0, maximum=365)
 SOFT_BOUNCE_DAYS = read_positive(env, "SOFT_BOUNCE_DAYS", default=30, maximum=365)

@@ -11,6 +11,7 @@ from projects.life import suspensions_since
 from relay_project import jobs
 from relay_project.metrics import Gauge
 from sending.backlog import orders, stopped, upkeep
+from sending.backlog.delays import tell_of_delays
 from sending.backlog.depth import Depth, read_depths
 from sending.backlog.expire import Sweep
 from sending.backlog.ledger import read_ledger
@@ -73,6 +74,12 @@ _expiry = Sweep()
 def give_up_old(timestamp: int) -> None:
     """Once a minute: mail that has waited for too long."""
     _expiry.run(timezone.now(), EXPIRY_SECONDS)
+
+
+@jobs.every("* * * * *", "sending.delays")
+def tell_of_late(timestamp: int) -> None:
+    """Once a minute: mail that has become late."""
+    tell_of_delays(timezone.now(), EXPIRY_SECONDS)
 
 
 @jobs.every("* * * * *", "sending.upkeep")

@@ -9,8 +9,9 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
+from projects.events import EventKind, NewEvent, emit_many
 from projects.models import Project
 from relay_project.db.ids import id_time
 from relay_project.db.keyring import ring
@@ -18,6 +19,7 @@ from relay_project.mail.address import suppression_key
 from relay_project.mail.unsubscribe import NotAToken, Subscription, field_value, make_token, read_token
 from relay_project.metrics import Counter
 from sending.accept.request import ListUnsubscribe
+from sending.labels import NONE, labels_of
 from sending.models import Send, SuppressionReason
 from sending.suppressions.change import Wanted, find_one, put, take_off
 
@@ -82,7 +84,9 @@ def unsubscribe(subscription: Subscription) -> bool:
         subscription.list_name,
     )
     with transaction.atomic():
-        _, is_new = put(subscription.project_id, wanted, **_origin(subscription))
+        row, is_new = put(subscription.project_id, wanted, **_origin(subscription))
+        if is_new:
+            _tell(subscription, row.pk)
     UNSUBSCRIBED.inc(is_new)
     return is_new
 
@@ -94,6 +98,22 @@ def resubscribe(subscription: Subscription) -> bool:
         if row is None or row.reason != SuppressionReason.UNSUBSCRIBE:
             return False
         return take_off(row, **_origin(subscription))
+
+
+def _tell(subscription: Subscription, suppression_id: int) -> None:
+    with connection.cursor() as cursor:
+        known = labels_of(cursor, [subscription.send_id]).get(subscription.send_id, NONE)
+        payload = {
+            "recipient_id": subscription.recipient_id,
+            "address": subscription.address,
+            "list": subscription.list_name,
+            "suppression_id": suppression_id,
+            **known,
+        }
+        emit_many(
+            cursor,
+            [NewEvent(subscription.project_id, EventKind.UNSUBSCRIBED, "send", subscription.send_id, payload)],
+        )
 
 
 def _origin(subscription: Subscription) -> dict[str, int]:

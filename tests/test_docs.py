@@ -265,6 +265,25 @@ def test_no_line_of_the_page_of_events_is_too_wide() -> None:
     assert [line for line in prose.splitlines() if line.startswith("    ") and len(line) > 120] == []
 
 
+def test_every_event_is_written_by_somebody() -> None:
+    """By its name, or as the outcome of a try. Pages, examples and the registry only talk of it."""
+    talk = {"events.py", "event_registry.py", "event_examples.py"}
+    written = {f"send.recipient.{status}" for status in RecipientStatus.values}
+    for path, tree in modules():
+        if path.name in talk or {"console", "api", "bench"} & set(path.parts):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written.add(node.value)
+            elif isinstance(node, ast.Attribute) and _is_event_kind(node):
+                written.add(EventKind[node.attr].value)
+    assert [kind.value for kind in EventKind if kind.value not in written] == []
+
+
+def _is_event_kind(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id == "EventKind" and node.attr in EventKind.__members__
+
+
 def test_states_and_categories_are_explained() -> None:
     assert missing(RecipientStatus.values, page("docs/delivery.md")) == []
     assert missing((category.value for category in Category), page("docs/delivery.md")) == []

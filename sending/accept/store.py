@@ -9,6 +9,7 @@ import orjson
 from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
+from projects.events import EventKind, emitting
 from projects.models import Domain
 from queues.models import Queue
 from relay_project.db.ids import uuid_of
@@ -18,6 +19,7 @@ from sending.accept import rules
 from sending.accept.idempotency import Key
 from sending.accept.request import Accepted, Refused, RequestedRecipient, SendRequest
 from sending.content import StoredMessage
+from sending.labels import labels
 from sending.models import TEST_LANE, Phase, Priority, RecipientStatus
 from sending.suppress import Standing, lookup, lookup_values
 
@@ -127,7 +129,7 @@ WITH part AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, project bigint, queue bigint, content bigint, domain bigint, from_address text,
          from_name text, subject text, size int, date timestamptz, priority smallint, list text,
-         list_unsubscribe text, tags text[], metadata jsonb, is_test bool, variables jsonb)
+         list_unsubscribe text, tags text[], metadata jsonb, is_test bool, variables jsonb, told jsonb)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
     AS p(id bigint, send bigint, project bigint, queue bigint, position smallint, type text, address text, name text,
@@ -142,7 +144,7 @@ WITH part AS MATERIALIZED (
   SELECT id, uuid, project, queue, domain, content, from_address, from_name, subject, size, date, %(writer)s,
          %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test, variables
     FROM message
-){tags}, recipient AS (
+), {events}{tags}, recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
   SELECT id, send, project, position, type, address, name, status, 0 FROM person
 )
@@ -154,7 +156,10 @@ SELECT id, send, project, queue, lane, priority, domain, size, phase, due, 0, 0,
 _TAGS = """, tag AS (
   INSERT INTO sending_sendtag (project_id, tag, send_id) SELECT project, unnest(tags), id FROM message
 )"""
-_INSERT, _INSERT_TAGGED = _WRITE.format(tags=""), _WRITE.format(tags=_TAGS)
+# send.queued: a statement of its own for it would be a round trip, and a transaction, more.
+_QUEUED = f"""(SELECT project AS project_id, '{EventKind.QUEUED}' AS kind, 'send' AS subject_kind, id AS subject_id,
+                told AS payload FROM message WHERE told IS NOT NULL) AS queued"""  # noqa: S608 — constants
+_INSERT, _INSERT_TAGGED = (_WRITE.format(tags=tags, events=emitting(_QUEUED)) for tags in ("", _TAGS))
 
 
 def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
@@ -234,7 +239,17 @@ def _message(draft: Draft) -> dict[str, Any]:
         "metadata": draft.request.metadata or None,
         "is_test": draft.request.is_test,
         "variables": stored.variables,
+        "told": _told(draft),
     }
+
+
+def _told(draft: Draft) -> dict[str, Any] | None:
+    """What send.queued says; None where nobody is left to send to."""
+    asked = draft.request
+    if draft.suppressed and all(recipient.address in draft.suppressed for recipient in draft.recipients):
+        return None
+    due = max(draft.now, asked.send_after or draft.now)
+    return {"send_after": int(due.timestamp()), **labels(asked.tags, asked.metadata, asked.is_test)}
 
 
 def _people(draft: Draft) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
-from projects.events import NewEvent, emit_many
+from projects.events import EventKind, NewEvent, emit_many
 from relay_project.db.bound import bound_cursor
 from relay_project.db.ids import hours_after, id_floor
 from relay_project.mail.classify import Outcome
@@ -63,7 +63,7 @@ def settle(outcomes: Sequence[AttemptOutcome], now: datetime) -> None:
         events = draw_consequences(cursor, _real(lines), _real(decided), now)
         _write_signatures(cursor, outcomes)
         count_sends(cursor, outcomes, now)
-        emit_many(cursor, [_event(line) for line in decided] + events)
+        emit_many(cursor, [event for line in decided for event in _events(line)] + events)
 
 
 def _real(lines: Sequence[_Line]) -> list[_Line]:
@@ -245,6 +245,22 @@ def _write_signatures(cursor: CursorWrapper, outcomes: Sequence[AttemptOutcome])
                 ORDER BY g.send ON CONFLICT (send_id) DO NOTHING""",
             [_as_json({"send": send_id, "lines": lines.decode("ascii")} for send_id, lines in signed.items())],
         )
+
+
+def _events(line: _Line) -> list[NewEvent]:
+    """The outcome's; before it that the simulator gave it, which no real server stands behind."""
+    job = line.attempt.job
+    if not (job.is_test or job.domain == settings.SIMULATOR_DOMAIN):
+        return [_event(line)]
+    payload = {
+        "recipient_id": line.recipient_id,
+        "attempt_id": job.attempt_id,
+        "address": line.recipient.target.address,
+        "status": line.status.value,
+        "try_count": line.recipient.target.row.tries,
+        **job.labels,
+    }
+    return [NewEvent(job.project_id, EventKind.SIMULATED, "send", job.send_id, payload), _event(line)]
 
 
 def _event(line: _Line) -> NewEvent:

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from ips.incidents import Sighting, sight
-from projects.events import NewEvent, emit_many
+from projects.events import EventKind, NewEvent, emit_many
 from relay_project.db.bound import bound_cursor
 from relay_project.db.ids import id_time
 from relay_project.mail.reports.model import ReportKind
@@ -28,7 +28,7 @@ from sending import soft_bounces
 from sending.deliver.consequences import MAX_QUOTE
 from sending.inbound.advice import keep
 from sending.inbound.correlate import Match, Read, correlate
-from sending.inbound.decide import Blow, Decision, decide
+from sending.inbound.decide import Blow, Decision, Delay, decide
 from sending.inbound.routing.take import take
 from sending.labels import NONE, labels_of
 from sending.models import FeedbackType, InboundState, RecipientStatus, SuppressionReason
@@ -105,6 +105,7 @@ def apply(reads: Sequence[Read], now: datetime) -> list[Outcome]:
         mine = [(read, match) for read, match in pairs if read.mail.mail_id in taken]
         decisions = [decide(read.mail.mail_id, read.report, match) for read, match in mine]
         struck, events = _strike(cursor, [blow for decision in decisions for blow in decision.blows], now)
+        events += _late(cursor, [delay for decision in decisions for delay in decision.delays])
         kept = keep(cursor, [read.report for read, _ in mine], now)
         outcomes = [
             _outcome(*pair, decision, struck, advises)
@@ -260,6 +261,29 @@ def _sighting(source_ip_id: int, site: str, blows: Sequence[Blow]) -> Sighting:
     assert last.cause is not None
     said = clean(last.said, MAX_QUOTE)
     return Sighting(source_ip_id, site, last.cause, rule, attempts, said, target.project_id, target.send_id)
+
+
+def _late(cursor: CursorWrapper, delays: Sequence[Delay]) -> list[NewEvent]:
+    """Events of mail that the receiving side has and still tries to pass on; no state changes."""
+    if not delays:
+        return []
+    known = labels_of(cursor, {delay.target.send_id for delay in delays})
+    return [
+        NewEvent(
+            delay.target.project_id,
+            EventKind.DELAYED,
+            "send",
+            delay.target.send_id,
+            {
+                "recipient_id": delay.target.recipient_id,
+                "address": delay.target.address,
+                "status": delay.target.status,
+                "delay": {"source": "report", "text": delay.text, "status": delay.status or None},
+                **known.get(delay.target.send_id, NONE),
+            },
+        )
+        for delay in delays
+    ]
 
 
 def _event(one: _Struck, labels: Any) -> NewEvent:

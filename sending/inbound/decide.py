@@ -4,7 +4,8 @@ failed            bounced, if the match finds the recipient
   hard              and suppressed, with proof; counted, where no row of the table takes an address away for it
   soft              and counted as a soft bounce, with proof
   infrastructure    and an incident, with proof
-delayed, relayed, delivered, expanded     noted
+delayed           noted, and told of, with proof
+relayed, delivered, expanded              noted
 complaint         complained, and suppressed, with proof; "not spam" and failed authentication are noted
 anything else     noted
 """
@@ -103,25 +104,38 @@ class Blow:
 
 
 @dataclass(frozen=True, slots=True)
+class Delay:
+    """What the receiving side says of a mail that it has and still tries to pass on."""
+
+    target: Target
+    status: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows from one report: blows, and a line for staff about each recipient that it names."""
+    """What follows from one report: blows, delays, and a line for staff about each recipient that it names."""
 
     blows: tuple[Blow, ...]
     findings: tuple[dict[str, Any], ...]
+    delays: tuple[Delay, ...] = ()
 
 
 def decide(mail_id: int, report: Report, match: Match) -> Decision:
     """What the report means for whom it names."""
     kind = _type_of(report)
     blows: dict[int, Blow] = {}
+    delays: dict[int, Delay] = {}
     findings = []
     for reported in map(_storable, _named(report, kind)[:MAX_FINDINGS]):
         target = match.of(reported.address)
         strikes = kind is FeedbackType.COMPLAINT or (kind is not None and reported.action is Action.FAILED)
         if strikes and target is not None and kind is not None:
             blows.setdefault(target.recipient_id, _blow(kind, mail_id, target, match, reported, report))
+        if target is not None and match.is_proven and reported.action is Action.DELAYED:
+            delays.setdefault(target.recipient_id, Delay(target, reported.status, reported.reason))
         findings.append(_finding(reported, target, strikes, kind))
-    return Decision(tuple(blows.values()), tuple(findings))
+    return Decision(tuple(blows.values()), tuple(findings), tuple(delays.values()))
 
 
 def _type_of(report: Report) -> FeedbackType | None:

@@ -63,6 +63,7 @@ class Waiting(models.Model):
                 name="waiting_held_turn",
             ),
             models.Index(fields=("send_id",), name="waiting_send"),
+            models.Index(fields=("since",), condition=models.Q(since__isnull=False), name="waiting_since"),
         )
         constraints = (
             models.CheckConstraint(

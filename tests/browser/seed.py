@@ -15,7 +15,7 @@ from accounts.models import User
 from ips.models import HeldSite, Server, SourceIp
 from projects.api_keys import create_key
 from projects.domains import create_domain
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.members import create_project
 from projects.models import Domain, DomainReport, DomainStatus, Event, FeedPosition, Invitation, Membership, Project
 from projects.roles import Role, scopes_of
@@ -123,7 +123,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     key, _ = create_key(shop, "Old importer", list(SCOPES), ["198.51.100.0/24"])
     key.is_enabled = False
     key.save()
-    webhook = create_webhook(shop, "https://shop.example/relay/events", list(EventKind), "Order status")[0]
+    webhook = create_webhook(shop, "https://shop.example/relay/events", kinds_for(is_system=False), "Order status")[0]
     other = create_webhook(shop, "https://metrics.shop.example:8443/in?source=relay", ["send.recipient.bounced"])[0]
     update_webhook(other, WebhookChange(is_enabled=False))
     Invitation.objects.create(

@@ -83,8 +83,9 @@ class Scene:
         return list(rows.values_list("status", flat=True))
 
     def kinds(self, accepted: Accepted) -> list[str]:
-        """The events of a send, oldest first, without their common beginning."""
-        events = Event.objects.filter(subject_id=accepted.send_id).order_by("id").values_list("kind", flat=True)
+        """The events of a send after it was accepted, oldest first, without their common beginning."""
+        told = Event.objects.filter(subject_id=accepted.send_id).exclude(kind="send.queued")
+        events = told.order_by("id").values_list("kind", flat=True)
         return [kind.removeprefix("send.recipient.") for kind in events]
 
     def other_project(self, name: str = "Other") -> Project:

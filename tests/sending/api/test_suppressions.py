@@ -153,7 +153,9 @@ def test_adding_one_suppresses_and_tells(api: Api) -> None:
     row = Suppression.objects.get()
     assert response.json()["id"] == row.pk
     assert (row.email, row.reason, row.description) == ("dora@example.test", "manual", "asked us by phone")
-    assert Event.objects.get().payload == {key: response.json()[key] for key in FIELDS - {"id", "created_at"}}
+    assert Event.objects.exclude(kind__startswith="api_key.").get().payload == {
+        key: response.json()[key] for key in FIELDS - {"id", "created_at"}
+    }
     assert AuditEntry.objects.get(action="suppression.added").subject_id == row.pk
     send_id = api.send(to="dora@example.test")
     assert api.get(f"/sends/{send_id}").json()["recipients"][0]["status"] == "suppressed"
@@ -232,8 +234,8 @@ def test_an_import_counts_and_names_what_is_wrong(api: Api) -> None:
     assert sorted(Suppression.objects.values_list("email", "reason")) == [
         ("a@example.test", "bounce"), ("there@example.test", "complaint"),
     ]  # fmt: skip
-    assert Event.objects.get().kind == "suppression.imported"
-    assert Event.objects.get().payload == {"added": 1, "extended": 0}
+    assert Event.objects.exclude(kind__startswith="api_key.").get().kind == "suppression.imported"
+    assert Event.objects.exclude(kind__startswith="api_key.").get().payload == {"added": 1, "extended": 0}
     entry = AuditEntry.objects.get(action="suppressions.imported")
     assert (entry.project_id, entry.detail["added"], entry.detail["invalid"]) == (api.project.pk, 1, 2)
 
@@ -244,7 +246,7 @@ def test_an_import_may_be_repeated(api: Api) -> None:
     assert post_csv(api, text).json()["added"] == 2
     again = post_csv(api, text).json()
     assert (again["added"], again["unchanged"]) == (0, 2)
-    assert Event.objects.count() == 1
+    assert Event.objects.exclude(kind__startswith="api_key.").count() == 1
 
 
 def test_what_the_lines_do_not_say_the_query_does(api: Api) -> None:

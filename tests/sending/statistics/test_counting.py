@@ -156,7 +156,7 @@ def test_batches_of_any_size_come_to_the_same_sums(scene: Scene) -> None:
     assert take(limit=2) == 5
     while sequence():
         pass
-    assert [fold_outcomes(3) for _ in range(8)] == [3, 3, 3, 3, 3, 3, 2, 0]
+    assert [fold_outcomes(3) for _ in range(10)] == [3] * 8 + [1, 0], "five of 25 are of mail that was queued"
     check(scene)
     assert of_project(scene) == {"total": 10, "accepted": 10, "deferrals": 10}
 
