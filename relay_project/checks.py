@@ -66,7 +66,7 @@ def check_listeners(**_: Any) -> list[CheckMessage]:
     """Addresses that this machine's processes listen on: one each, and the probes out of reach (lesson S1)."""
     found: list[CheckMessage] = []
     taken: dict[tuple[str, int], str] = {}
-    for name, address in [("WEB_BIND", settings.WEB_BIND), *_probes(), *_smtp()]:
+    for name, address in [("WEB_BIND", settings.WEB_BIND), ("LIVE_BIND", settings.LIVE_BIND), *_probes(), *_smtp()]:
         if address in taken:
             found.append(Error(f"{name} and {taken[address]} are the same address.", id="relay.E003"))
         taken[address] = name

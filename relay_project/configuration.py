@@ -147,6 +147,18 @@ def read_web_url(env: environ.Env, name: str, default: str) -> str:
     return value
 
 
+def read_origins(env: environ.Env, name: str) -> list[str]:
+    """A comma-separated list of http(s) origins, as browsers write them."""
+    return [_origin(name, raw.strip()) for raw in env.list(name, default=[])]
+
+
+def _origin(name: str, raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != raw or not _has_port(parts):
+        raise ImproperlyConfigured(f"{name} must list origins such as https://shop.example.com, not {raw!r}.")
+    return raw
+
+
 def _has_port(parts: SplitResult) -> bool:
     """Whether the port is left out or is one."""
     try:

@@ -33,6 +33,7 @@ from relay_project.configuration import (
     read_listeners,
     read_log_level,
     read_networks,
+    read_origins,
     read_plan,
     read_positive,
     read_routes,
@@ -214,6 +215,16 @@ RETENTION_AUDIT_DAYS = read_positive(env, "RETENTION_AUDIT_DAYS", default=365, m
 WEB_BIND = read_endpoint(env, "WEB_BIND", default="127.0.0.1:8000")
 WEB_WORKERS = read_positive(env, "WEB_WORKERS", default=2, maximum=64)
 WEB_THREADS = read_positive(env, "WEB_THREADS", default=8, maximum=256)
+LIVE_BIND = read_endpoint(env, "LIVE_BIND", default="127.0.0.1:8001")
+# Where browsers reach the live stream: behind https a proxy leads its path there, else its own address.
+LIVE_URL = read_web_url(
+    env, "LIVE_URL", default=WEB_URL if WEB_URL.startswith("https://") else "http://{}:{}".format(*LIVE_BIND)
+)
+LIVE_ORIGINS = read_origins(env, "LIVE_ORIGINS")  # of other pages that may open it
+LIVE_CONNECTIONS = read_positive(env, "LIVE_CONNECTIONS", default=2000, maximum=50_000)  # of a process
+LIVE_PROJECT_CONNECTIONS = read_positive(env, "LIVE_PROJECT_CONNECTIONS", default=200, maximum=50_000)
+LIVE_ADDRESS_CONNECTIONS = read_positive(env, "LIVE_ADDRESS_CONNECTIONS", default=100, maximum=50_000)
+LIVE_HEARTBEAT_SECONDS = read_positive(env, "LIVE_HEARTBEAT_SECONDS", default=15, maximum=300)
 # Where each process answers /health, /ready and /metrics: loopback unless the operator says otherwise (lesson S1).
 PROBES = {
     "web": read_endpoint(env, "PROBE_WEB", default="127.0.0.1:9101"),
@@ -222,6 +233,7 @@ PROBES = {
     "housekeeping": read_endpoint(env, "PROBE_HOUSEKEEPING", default="127.0.0.1:9104"),
     "sandbox": read_endpoint(env, "PROBE_SANDBOX", default="127.0.0.1:9105"),
     "smtp": read_endpoint(env, "PROBE_SMTP", default="127.0.0.1:9106"),
+    "live": read_endpoint(env, "PROBE_LIVE", default="127.0.0.1:9107"),
 }
 TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES")  # default: none (lesson S4)
 SHUTDOWN_SECONDS = read_positive(env, "SHUTDOWN_SECONDS", default=20)
@@ -372,6 +384,7 @@ CONTENT_SECURITY_POLICY = {
         "script-src": [SELF, NONCE],
         "style-src": [SELF],
         "img-src": [SELF, "data:"],
+        "connect-src": [SELF, LIVE_URL.replace("http", "ws", 1)],  # the pages' live stream
         "object-src": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],

@@ -9,6 +9,7 @@ LOOPBACK = "127.0.0.1"
 # and the SMTP server, whose ports are those of the trade with a 2 in front; 2525 was taken.
 USUAL = {
     "WEB_BIND": 8000,
+    "LIVE_BIND": 8001,
     "SANDBOX_SMTP": 2525,
     "SANDBOX_DNS": 5354,
     "PROBE_WEB": 9101,
@@ -17,6 +18,7 @@ USUAL = {
     "PROBE_HOUSEKEEPING": 9104,
     "PROBE_SANDBOX": 9105,
     "PROBE_SMTP": 9106,
+    "PROBE_LIVE": 9107,
     "SMTP_MX": 2526,
     "SMTP_SUBMISSION": 2587,
     "SMTP_SUBMISSIONS": 2465,

@@ -11,7 +11,7 @@ from pathlib import Path
 from relay_project.quickstart.home import QuickstartError
 from relay_project.supervise import Program, Supervisor
 
-# Name (as in PROBE_<NAME>) → command. run_web becomes gunicorn.
+# Name (as in PROBE_<NAME>) → command. run_web and run_live become gunicorn.
 COMMANDS = {
     "sandbox": "run_sandbox",
     "web": "run_web",
@@ -19,6 +19,7 @@ COMMANDS = {
     "webhooks": "run_webhooks",
     "housekeeping": "run_housekeeping",
     "smtp": "run_smtp",
+    "live": "run_live",
 }
 READY_SECONDS = 60.0  # starting all of them takes 3–6 s on two busy cores
 ASK_AGAIN_SECONDS = 0.1

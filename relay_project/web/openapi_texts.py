@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, str] = {
     "Suppressions": "Addresses that are not written to.",
     "Inbound": "Mail that a project receives.",
     "Webhooks": "Who is told what happened.",
+    "Live stream": "Events as they happen.",
     "Analytics": "Numbers about what was sent.",
     "API keys": "What programs authenticate with.",
     "Projects": "The project, and the people in it.",

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -31,13 +31,18 @@ class Command(BaseCommand):
         except (CannotListen, DatabaseUnavailable) as error:
             raise CommandError(str(error)) from None
         self.check(tags=["relay"])
-        metrics.share("web")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")]))
-        sys.stdout.flush()
-        os.execv(  # noqa: S606 — no shell is meant
-            sys.executable,
-            [sys.executable, "-m", "gunicorn", "--config", CONFIGURATION, "--no-control-socket", APPLICATION],
-        )
+        become_gunicorn("web", CONFIGURATION, APPLICATION)
+
+
+def become_gunicorn(role: str, configuration: str, application: str) -> NoReturn:
+    """Exec gunicorn, whose workers share their metrics as that role."""
+    metrics.share(role)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")]))
+    sys.stdout.flush()
+    os.execv(  # noqa: S606 — no shell is meant
+        sys.executable,
+        [sys.executable, "-m", "gunicorn", "--config", configuration, "--no-control-socket", application],
+    )
 
 
 def check_free(setting: str, address: tuple[str, int]) -> None:
