@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from django.conf import settings
 from django.db import connection
+from django.test import TransactionTestCase
 from django.test.utils import setup_databases, teardown_databases
 
 from tests import database
@@ -51,10 +54,30 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any, django_db_kee
 
 
 @pytest.fixture(scope="session", autouse=True)
-def keys_checked_once() -> Iterator[None]:
-    """OpenSSL takes 40 ms to check an RSA key, and hundreds of tests add a domain with the same one."""
+def quick_flush() -> Iterator[None]:
+    """What a test with commits leaves is taken away by `database.empty`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: database.empty())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_rsa_keys() -> Iterator[None]:
+    """Eight keys by turns for whoever makes one, and one check for each.
+
+    OpenSSL takes 50 ms to make a key and 40 to check it, and hundreds of tests begin with that.
+    """
+    made: dict[int, Iterator[rsa.RSAPrivateKey]] = {}
+    make = rsa.generate_private_key
+
+    def next_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
+        if key_size not in made:
+            made[key_size] = cycle([make(public_exponent, key_size) for _ in range(8)])
+        return next(made[key_size])
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialization, "load_pem_private_key", cache(serialization.load_pem_private_key))
+        patch.setattr(rsa, "generate_private_key", next_key)
         yield
 
 

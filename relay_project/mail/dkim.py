@@ -96,9 +96,9 @@ class Signer:
 
 @lru_cache(CACHED_KEYS)
 def _load(pem: bytes) -> SigningKey:
-    """Parse a key once."""
+    """Parse a key once. Its numbers are not checked again, which takes 40 ms: that was done where it came in."""
     try:
-        private = serialization.load_pem_private_key(pem, password=None)
+        private = serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidKey("not a private key in PEM") from error
     if isinstance(private, ed25519.Ed25519PrivateKey):

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.management import call_command
 from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from tests import database
 from tests.browser.seed import Seeded, seed
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -85,7 +85,7 @@ def house(chromium: Browser, django_db_setup: None, django_db_blocker: Any) -> I
             yield House(server.url, seed(datetime.now(UTC)))
         finally:
             server.stop()
-            call_command("flush", interactive=False, verbosity=0)
+            database.empty()
             # Beside playwright's loop Django keeps connections apart from those of the thread without a loop: nobody
             # else would close them.
             connections.close_all()
