@@ -27,7 +27,7 @@ _SENDER = re.compile(
     r"notification|failure|service)|(?:system|e-?mail|mail) administrator|^<?(?:mdaemon|mmdf|daemon|bounces?|"
     r"root|smtp|uucp)\b|"
     r"gateway|non-?delivery|undeliver|mail-daemon|\bamavis|content.?filter|mimesweeper|"
-    r"servicepostmaster",
+    r"servicepostmaster|microsoftexchange|microsoft (?:outlook|exchange)",
     re.IGNORECASE,
 )
 # Senders of much else: a sign only with the mail that comes back.
@@ -109,7 +109,13 @@ _UNMISTAKABLE = re.compile(
     r"smtp error|(?:message|mail) (?:has )?encountered (?:a )?(?:delivery )?(?:problem|error)|"
     r"(?:not|n.t) (?:be )?delivered to(?: the following| one or more|:? ?<)|did not reach the following|"
     r"undeliverable (?:mail|message)|"
-    r"following (?:recipients?|address(?:es)?|user)\b.{0,60}(?:fail|undeliver|not|invalid|unknown|error|reject)",
+    r"following (?:recipients?|address(?:es)?|user)\b.{0,60}(?:fail|undeliver|not|invalid|unknown|error|reject)|"
+    r"diagnos\w{1,12} ?information\w{0,3} (?:for|für) administrat|(?:generating|generierender) server|"
+    r"fehler bei der nachrichtenzustellung|échec de la remise|no se pudo entregar (?:el|su|este|tu) mensaje|"
+    r"não foi possível entregar a mensagem|あて先へのメッセージはエラー|以下のメールアドレスへの送信に失敗|"
+    r"(?:message|nachricht|mensaje|mensagem|messaggio)\b.{0,40}(?:n.a pas pu être|konnte nicht zugestellt|"
+    r"no pudo ser entregad|não pôde ser entregue|non (?:è stato|può essere) (?:recapitat|consegnat))|"
+    r"您的邮件(?:无法|被退)|письмо не (?:может быть|было) доставлен",
     re.IGNORECASE,
 )
 # Where the mail that comes back begins, after the words about it.
@@ -191,9 +197,12 @@ def _read(message: Message, words: str, returned: str) -> Report | None:
         return None
     if _SUCCESS.search(f"{subject}\n{words[:1500]}") and not judge(words).code:
         return None
+    is_plain = _is_plain(message, words, returned)
+    if not is_plain and not (_SUBJECT.search(subject) and _SENDER.search(header(message, "From"))):
+        return None
     original = _original(message, returned)
     action = _action(subject, words)
-    is_plain = signs > 2 or _is_plain(message, words, returned)
+    is_plain = is_plain or signs > 2
     found = _recipients(message, words, original, is_plain) or _self_addressed(message, words, returned, original)
     if not found and not (original.tokens and _is_certain(message, words, returned)):
         return None
