@@ -118,8 +118,8 @@ def sign(message: bytes, signers: Sequence[Signer], timestamp: int) -> bytes:
     """
     header, _, body = message.partition(b"\r\n\r\n")
     names, canonical = _canonical_header(header)
-    body_hash = base64.b64encode(hashlib.sha256(_canonical_body(body)).digest())
-    common = b"t=%d; q=dns/txt;\r\n\th=%b;\r\n\tbh=%b;\r\n\tb=" % (timestamp, _fold_names(names), body_hash)
+    body_hash = base64.b64encode(hashlib.sha256(canonical_body(body)).digest())
+    common = b"t=%d; q=dns/txt;\r\n\th=%b;\r\n\tbh=%b;\r\n\tb=" % (timestamp, fold_names(names), body_hash)
     relaxed = _unfolded(common)
     return b"".join([_signature(signer, common, canonical, relaxed) for signer in signers])
 
@@ -151,7 +151,7 @@ def _canonical_header(header: bytes) -> tuple[tuple[bytes, ...], bytes]:
 
     Of a repeated field the last one is named first: verifiers take them from the bottom up (RFC 6376 §5.4.2).
     """
-    fields = [_relaxed_field(field) for field in reversed(_split_fields(header))]
+    fields = [_relaxed_field(field) for field in reversed(split_fields(header))]
     signed = [(name, value) for name, value in fields if name]
     names = tuple([name for name, _ in signed])
     if b"from" not in names:
@@ -159,7 +159,7 @@ def _canonical_header(header: bytes) -> tuple[tuple[bytes, ...], bytes]:
     return names + OVERSIGNED_HEADERS, b"".join([b"%b:%b\r\n" % field for field in signed])
 
 
-def _split_fields(header: bytes) -> list[bytes]:
+def split_fields(header: bytes) -> list[bytes]:
     """Split a header into its fields, each with its continuation lines."""
     fields: list[bytes] = []
     for line in header.split(b"\r\n"):
@@ -188,7 +188,7 @@ def _signed_name(name: bytes) -> bytes:
     return name if name not in UNSIGNED_HEADERS and _FIELD_NAME.fullmatch(name) else b""
 
 
-def _canonical_body(body: bytes) -> bytes:
+def canonical_body(body: bytes) -> bytes:
     """Canonicalise the body (RFC 6376 §3.4.4), with whole-body replacements in place of a look at each line.
 
     A last line without CRLF is taken as SMTP will send it: ended, and without spaces before that end.
@@ -210,7 +210,7 @@ def _canonical_body(body: bytes) -> bytes:
 
 
 @lru_cache(CACHED_NAMES)
-def _fold_names(names: tuple[bytes, ...]) -> bytes:
+def fold_names(names: tuple[bytes, ...]) -> bytes:
     """Write the h= list, broken after colons."""
     lines, line = [], names[0]
     for name in names[1:]:
