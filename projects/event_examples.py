@@ -66,8 +66,9 @@ _INBOUND: dict[str, Any] = {
     "message_id": "a1@example.com",
     "size_bytes": 20481,
     "attachment_count": 0,
-    "authentication": {"spf": {"result": "pass"}, "dkim": [], "dmarc": {"result": "pass"}},
+    "authentication": {"spf": {"result": "pass"}, "dkim": [], "dmarc": {"result": "pass"}, "arc": {"result": "none"}},
     "hints": [],
+    "forward": None,
     "message": {"subject": "Re: Your order", "text": "It came broken.\n", "is_text_cut": False, "attachments": []},
 }
 
@@ -96,6 +97,7 @@ def _send(status: str, address: str = _ADDRESS, try_count: int = 1) -> dict[str,
         "tags": ["order"],
         "metadata": {"order": "1001"},
         "is_test": False,
+        "forwarded_from": None,
         "queued": waits,
         "send_after": AT + (900 if status == "deferred" else 0),
         "recipients": [_recipient(status, address, try_count)],
@@ -192,6 +194,10 @@ EXAMPLES: MappingProxyType[EventKind, dict[str, Any]] = MappingProxyType(
         EventKind.SUPPRESSION_DELETED: {"suppression": _SUPPRESSION},
         EventKind.SUPPRESSION_IMPORTED: {"added": 9812, "extended": 3},
         EventKind.INBOUND_RECEIVED: {"inbound": _INBOUND},
+        EventKind.INBOUND_FORWARDED: {
+            "inbound": {name: value for name, value in _INBOUND.items() if name != "message"}
+            | {"forward": {"to": ["team@other.example"], "send_id": SEND_ID, "error": None, "returns_send_id": None}}
+        },
         EventKind.PROJECT_SUSPENDED: {
             "project": {**_PROJECT, "status": "suspended", "suspend_reason": "A leaked key sent spam"}
         },

@@ -179,6 +179,14 @@ _ALL = (
         "The whole of it, with bodies cut at 50,000 characters, stands in [receiving mail](inbound.md#the-event).",
     ),
     Described(
+        EventKind.INBOUND_FORWARDED,
+        "inbound",
+        "A route forwarded a mail, or could not",
+        "a [route](inbound.md#forwarding) passed a mail on, or could not",
+        "`forward.send_id` is the send by which it leaves; null, and `error` says why, where it was not passed on. What "
+        "becomes of it at the addresses is told as of every send.",
+    ),
+    Described(
         EventKind.PROJECT_SUSPENDED,
         "project",
         "Staff let nothing of the project leave",

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     SUPPRESSION_DELETED = "suppression.deleted"
     SUPPRESSION_IMPORTED = "suppression.imported"
     INBOUND_RECEIVED = "inbound.received"
+    INBOUND_FORWARDED = "inbound.forwarded"
     PROJECT_SUSPENDED = "project.suspended"
     PROJECT_RESUMED = "project.resumed"
     PROJECT_ARCHIVED = "project.archived"

@@ -46,6 +46,7 @@ class StoredMessage:
     list_unsubscribe: str | None = None  # the value of that field, where our link stands in it
     raw: bytes | None = None  # the customer's own MIME, in place of subject, bodies and files
     variables: Mapping[str, str] | None = None  # bodies and headers are shared, and these are to be filled in
+    is_forwarded: bool = False  # `raw` came from outside and leaves as it is, with nothing of ours that is not in it
 
     @property
     def from_domain(self) -> str:
@@ -120,6 +121,8 @@ def _named(stored: StoredMessage, kind: RecipientType) -> tuple[NamedAddress, ..
 
 def compose_stored(stored: StoredMessage) -> bytes:
     """The message before signing, by the writer it was accepted with; the customer's own MIME with what it lacks."""
+    if stored.raw is not None and stored.is_forwarded:
+        return stored.raw
     if stored.raw is not None:
         fields = [(name, value) for name, value in stored.headers]
         return complete(stored.raw, stored.message_id, stored.message_date, [*fields, *_list_headers(stored)])
@@ -182,6 +185,7 @@ def stored_message(send: Send) -> StoredMessage | None:
         list_unsubscribe=send.list_unsubscribe,
         raw=None if content.raw is None else bytes(content.raw),
         variables=send.variables,
+        is_forwarded=send.forwarded_from is not None,
     )
     return personal(stored)
 
@@ -200,6 +204,8 @@ def raw_message(send: Send) -> bytes | None:
     if stored is None:
         return None
     composed = compose_stored(stored)
+    if stored.is_forwarded:
+        return composed
     signature = Signature.objects.filter(pk=send.pk).first()
     if signature is not None:
         return bytes(signature.header_lines) + composed

@@ -66,6 +66,7 @@ def send_object(send: Send, recipients: Iterable[Recipient], waits_until: dateti
         "tags": list(send.tags or ()),
         "metadata": send.metadata or {},
         "is_test": send.is_test,
+        "forwarded_from": send.forwarded_from,
         "queued": waits_until is not None,
         "send_after": timestamp(waits_until or send.message_date),
         "recipients": [recipient_object(recipient) for recipient in recipients],

@@ -4,11 +4,11 @@ from django.contrib import admin
 
 from projects.models import Project
 from relay_project.web.staff import Facts, Happened, Link, column
-from sending.models import InboundMail, InboundRoute, ReceivedMail, ReceivingDomain, UnexaminedMail
+from sending.models import InboundMail, InboundRoute, ReceivedMail, ReceivingDomain, Send, UnexaminedMail
 
 PROJECT = Link("project", Project)
 DMARC_LABELS = {"pass": "success", "fail": "danger", "temperror": "warning", "permerror": "warning"}
-ACTION_LABELS = {"event": "success", "drop": "warning", "reject": "warning"}
+ACTION_LABELS = {"event": "success", "forward": "info", "drop": "warning", "reject": "warning"}
 
 
 @admin.register(ReceivingDomain)
@@ -42,7 +42,12 @@ class ReceivedMailAdmin(Happened):
     words = ("mail_from", "from_address")
     secret = ("authentication",)
     computed = ("when", "dmarc", "spf")
-    links = (Link("mail", InboundMail, "peer"), Link("route", InboundRoute, "pattern"))
+    links = (
+        Link("mail", InboundMail, "peer"),
+        Link("route", InboundRoute, "pattern"),
+        Link("forward_send", Send, "subject"),
+        Link("returns_send", Send, "subject"),
+    )
     list_display = ("when", PROJECT, "mail_from", "from_address", "subject", "dmarc", "size_bytes")
     search_help_text = "Id, or exact sender"
 

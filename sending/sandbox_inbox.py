@@ -5,6 +5,7 @@ Signatures are judged by dkimpy, over the TXT records that DNS (the sandbox's) g
 
 import email.header
 import email.policy
+from datetime import UTC, datetime
 from email import message_from_bytes
 from typing import Any
 
@@ -14,7 +15,9 @@ from django.db import close_old_connections
 from projects.dkim_keys import dkim_txt_value
 from projects.models import DkimKey, Domain
 from relay_project.db.keyring import ring
+from relay_project.mail import srs
 from relay_project.mail.dkim_check import TxtLookup, check_signatures
+from relay_project.mail.srs import ExpiredSrs, ForgedSrs, NotSrs
 from relay_project.mail.text import clean
 from relay_project.mail.verp import ForgedToken, NotAToken, read_reverse_path
 from relay_project.sandbox.smtp import ReceivedMail
@@ -47,10 +50,13 @@ def _send_of(mail: ReceivedMail) -> Send | None:
     """The send that the signed return path names; reports come back to it as recipients, so those count too."""
     for address in (mail.reverse_path, *mail.recipients):
         try:
-            token = read_reverse_path(address, ring("return-path"))
+            send_id = read_reverse_path(address, ring("return-path")).send_id
         except (NotAToken, ForgedToken):
-            continue
-        return Send.objects.filter(pk=token.send_id).first()
+            try:
+                send_id = srs.read(address, ring("return-path"), datetime.now(UTC).date()).send_id
+            except (NotSrs, ForgedSrs, ExpiredSrs):
+                continue
+        return Send.objects.filter(pk=send_id).first()
     return None
 
 

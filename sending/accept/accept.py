@@ -46,6 +46,21 @@ def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime
     return _accept_each(project, requests, now, admit)
 
 
+def accept_forward(project: Project, domain: Domain, request: SendRequest, now: datetime) -> Accepted:
+    """Accept a mail that came in for `domain`'s owner and is passed on; raises Refused.
+
+    Its From is somebody else's, so the rules about that do not hold; all else is as for a mail of the project's own.
+    """
+    rules.check_project(project)
+    rules.check_texts(request)
+    recipients = rules.check_recipients(request, len(request.recipients))
+    candidate = Candidate(project, request, domain, recipients, rules.check_priority(project, request), now)
+    outcome = _admitted({0: candidate}, _together, 0.0)[0]
+    if isinstance(outcome, Refused):
+        raise outcome
+    return outcome
+
+
 def accept_batch(
     project: Project, requests: Sequence[SendRequest], now: datetime, whole: idempotency.Whole | None = None
 ) -> list[Outcome] | idempotency.Replay:

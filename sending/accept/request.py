@@ -51,6 +51,8 @@ class SendRequest:
     # that it shares with others of its batch.
     variables: Mapping[str, str] | None = None
     shares: int | None = None
+    # Of a mail that came in and is passed on: its envelope sender, "" for <>. Its MIME leaves as it is, without a signature.
+    forwarded_from: str | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""  # SHA-256 of the request body, in hexadecimal; goes with idempotency_key
 

@@ -105,6 +105,7 @@ def stored_form(
         list_unsubscribe=list_unsubscribe,
         raw=None if request.raw is None else request.raw.octets,
         variables=request.variables,
+        is_forwarded=request.forwarded_from is not None,
     )
 
 
@@ -129,7 +130,8 @@ WITH part AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, project bigint, queue bigint, content bigint, domain bigint, from_address text,
          from_name text, subject text, size int, date timestamptz, priority smallint, list text,
-         list_unsubscribe text, tags text[], metadata jsonb, is_test bool, variables jsonb, told jsonb)
+         list_unsubscribe text, tags text[], metadata jsonb, is_test bool, variables jsonb, forwarded_from text,
+         told jsonb)
 ), person AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(people)s::json)
     AS p(id bigint, send bigint, project bigint, queue bigint, position smallint, type text, address text, name text,
@@ -140,9 +142,9 @@ WITH part AS MATERIALIZED (
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
-                            list_unsubscribe, tags, metadata, is_test, variables)
+                            list_unsubscribe, tags, metadata, is_test, variables, forwarded_from)
   SELECT id, uuid, project, queue, domain, content, from_address, from_name, subject, size, date, %(writer)s,
-         %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test, variables
+         %(mailer)s, %(instance)s, priority, list, list_unsubscribe, tags, metadata, is_test, variables, forwarded_from
     FROM message
 ), {events}{tags}, recipient AS (
   INSERT INTO sending_recipient (id, send_id, project_id, position, type, address, name, status, try_count)
@@ -239,6 +241,7 @@ def _message(draft: Draft) -> dict[str, Any]:
         "metadata": draft.request.metadata or None,
         "is_test": draft.request.is_test,
         "variables": stored.variables,
+        "forwarded_from": draft.request.forwarded_from,
         "told": _told(draft),
     }
 

@@ -33,6 +33,7 @@ from sending.api.inbound_schemas import (
 )
 from sending.inbound.routing.change import (
     MAX_DESCRIPTION,
+    MAX_FORWARD_TO,
     MAX_PRIORITY,
     TOO_MANY_DOMAINS,
     TOO_MANY_ROUTES,
@@ -317,7 +318,15 @@ def read_route(fields: Fields, *, is_new: bool) -> RouteChange:
     if priority is not None and not 0 <= priority <= MAX_PRIORITY:
         fields.note("priority", f"This value should be between 0 and {MAX_PRIORITY}.")
     action = fields.choice("action", RouteAction.values)
+    forward_to = fields.texts("forward_to", maximum=254, most=MAX_FORWARD_TO)
     description = fields.text("description", maximum=MAX_DESCRIPTION)
     is_enabled = fields.boolean("is_enabled")
     fields.check()
-    return RouteChange(address, priority, None if action is None else RouteAction(action), description, is_enabled)
+    return RouteChange(
+        address,
+        priority,
+        None if action is None else RouteAction(action),
+        description,
+        is_enabled,
+        None if forward_to is None else tuple(forward_to),
+    )

@@ -17,7 +17,7 @@ from relay_project.web.schema import (
     string,
     text,
 )
-from sending.inbound.routing.change import MAX_DESCRIPTION, MAX_PRIORITY
+from sending.inbound.routing.change import MAX_DESCRIPTION, MAX_FORWARD_TO, MAX_PRIORITY
 from sending.models import RouteAction
 
 RECEIVING_DOMAIN = answer(
@@ -60,11 +60,18 @@ _ADDRESS = text(
 )
 _PRIORITY = integer("The smaller is asked first; default: 0.", 0, MAX_PRIORITY)
 _ACTION = choice(
-    RouteAction.values, "`event` (default): keep it and tell. `drop`: take it and forget it. `reject`: refuse it."
+    RouteAction.values,
+    "`event` (default): keep it and tell. `forward`: pass it on. `drop`: take it and forget it. `reject`: refuse it.",
+)
+_FORWARD_TO = listed(
+    text(maximum=254, blank=False, examples=["team@other.example"]),
+    "The addresses of a route with the action `forward`, which needs 1 to 10 of them.",
+    maxItems=MAX_FORWARD_TO,
 )
 _REST: dict[str, Schema] = {
     "priority": _PRIORITY,
     "action": _ACTION,
+    "forward_to": _FORWARD_TO,
     "description": text(maximum=MAX_DESCRIPTION),
     "is_enabled": boolean(),
 }
@@ -77,6 +84,7 @@ ROUTE = answer(
         "address": string(),
         "priority": integer(),
         "action": choice(RouteAction.values),
+        "forward_to": listed(string(), "Empty, unless it forwards."),
         "description": string(),
         "is_enabled": boolean(),
     },
@@ -94,6 +102,7 @@ EXAMPLE_ROUTE: dict[str, Any] = {
     "address": "support+*@in.shop.example",
     "priority": 10,
     "action": "event",
+    "forward_to": [],
     "description": "Replies to tickets",
     "is_enabled": True,
 }
@@ -119,10 +128,18 @@ _DMARC = answer(
         "policy": nullable(string("What the domain asks for: `none`, `quarantine` or `reject`.")),
     },
 )
+_ARC = answer(
+    "ArcResult",
+    {
+        "result": choice(["none", "pass", "fail", "temperror"], "`none`: nobody has sealed it."),
+        "domain": string("Who sealed it last."),
+        "detail": string("Why the chain does not hold."),
+    },
+)
 _SUMMARY: dict[str, Schema] = {
     "id": identifier(),
     "created_at": moment("When it came."),
-    "route_id": identifier("The route that it fitted; it may be gone."),
+    "route_id": nullable(identifier("The route that it fitted; it may be gone. Null of a report that goes back.")),
     "envelope": answer(
         "InboundEnvelope",
         {"from": string("Empty: the null sender."), "to": listed(string(), "Those of this route.")},
@@ -135,11 +152,23 @@ _SUMMARY: dict[str, Schema] = {
     "authentication": nullable(
         answer(
             "InboundAuthentication",
-            {"spf": _SPF, "dkim": listed(_DKIM), "dmarc": _DMARC},
+            {"spf": _SPF, "dkim": listed(_DKIM), "dmarc": _DMARC, "arc": _ARC},
             "Null until DNS was asked, a moment after it came.",
         )
     ),
     "hints": listed(string(), "What spam often has; see the documentation."),
+    "forward": nullable(
+        answer(
+            "InboundForward",
+            {
+                "to": listed(string()),
+                "send_id": nullable(identifier("The send by which it was passed on.")),
+                "error": nullable(string("Why it was not passed on.")),
+                "returns_send_id": nullable(identifier("Of a report that goes back: the forward that it is about.")),
+            },
+            "Where it is passed on; null: nowhere.",
+        )
+    ),
 }
 RECEIVED = answer("ReceivedMail", _SUMMARY)
 _ATTACHMENT = answer(
@@ -197,8 +226,10 @@ EXAMPLE_RECEIVED: dict[str, Any] = {
         "spf": {"result": "pass", "domain": "example.com", "detail": "ip4:192.0.2.0/24"},
         "dkim": [{"result": "pass", "domain": "example.com", "selector": "s1", "detail": ""}],
         "dmarc": {"result": "pass", "domain": "example.com", "policy": "reject"},
+        "arc": {"result": "none", "domain": "", "detail": ""},
     },
     "hints": [],
+    "forward": None,
 }
 EXAMPLE_WHOLE: dict[str, Any] = {
     **EXAMPLE_RECEIVED,

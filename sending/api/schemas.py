@@ -303,6 +303,9 @@ SEND = answer(
         "tags": listed(string()),
         "metadata": mapped(string(), "Your own names and values."),
         "is_test": boolean("Whether a test key made it: it went to nobody."),
+        "forwarded_from": nullable(
+            string("Of a mail that came in and is passed on: its envelope sender, empty for the null one.")
+        ),
         "queued": boolean("Whether any recipient still waits."),
         "send_after": moment("When the next one is due."),
         "priority": choice(("notice", *PRIORITIES), "Only of a single send."),

@@ -15,7 +15,7 @@ from relay_project.web.fields import parse_integer
 from relay_project.web.octets import octets_response
 from sending.console.preview import html_document
 from sending.inbound.routing.find import domains_of, find_received, octets_of_mail
-from sending.models import InboundRoute, ReceivedMail
+from sending.models import InboundRoute, ReceivedMail, Send
 
 PAGE = 25  # mails a page
 RAW_SHOWN = 256 * 1024  # octets of the source on the page; the file has them all
@@ -64,6 +64,7 @@ def one_received(request: HttpRequest, place: Place, received_id: int) -> HttpRe
         "read": read_received(octets) if octets is not None else None,
         "raw": clean((octets or b"")[:RAW_SHOWN], RAW_SHOWN),
         "is_cut": octets is not None and len(octets) > RAW_SHOWN,
+        "sends": _sends(row),
         "hints": [HINTS.get(hint, hint) for hint in row.hints],
         "images": request.GET.get("images") == "1",
     }
@@ -95,6 +96,13 @@ def received_attachment(request: HttpRequest, place: Place, received_id: int, nu
     if found is None:
         raise Http404
     return octets_response(found[1], "application/octet-stream", found[0].name)
+
+
+def _sends(row: ReceivedMail) -> dict[str, Send]:
+    """The send by which it was passed on, and the forward that it is about, as far as they are kept."""
+    ids = {"forward": row.forward_send_id, "returns": row.returns_send_id}
+    found = Send.objects.in_bulk([one for one in ids.values() if one is not None])
+    return {name: found[one] for name, one in ids.items() if one in found}
 
 
 def _octets_or_404(place: Place, received_id: int) -> bytes:

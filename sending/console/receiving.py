@@ -1,5 +1,6 @@
 """Receiving: the domains with their MX records, and the routes."""
 
+import re
 from datetime import UTC, datetime
 
 from django import forms
@@ -15,6 +16,7 @@ from projects.scopes import Scope
 from relay_project.web.errors import ApiError
 from sending.inbound.routing.change import (
     MAX_DESCRIPTION,
+    MAX_FORWARD_TO,
     MAX_PRIORITY,
     RouteChange,
     add_domain,
@@ -32,9 +34,14 @@ READ, WRITE = Scope.INBOUND_READ, Scope.INBOUND_WRITE
 LISTED = 200  # routes on the page of a domain
 ACTIONS = {
     RouteAction.EVENT: "Keep it and tell",
+    RouteAction.FORWARD: "Forward it",
     RouteAction.DROP: "Take it and forget it",
     RouteAction.REJECT: "Refuse it",
 }
+
+
+_SEPARATORS = re.compile(r"[,;]")
+_PLACES = [f"forward_to[{place}]" for place in range(MAX_FORWARD_TO)]
 
 
 class DomainForm(forms.Form):
@@ -45,10 +52,11 @@ class DomainForm(forms.Form):
 
 
 class RouteForm(forms.Form):
-    """The part before the @, and what becomes of the mail."""
+    """The part before the @, and what becomes of the mail. Addresses to forward to stand on lines, or behind commas."""
 
     pattern = forms.CharField(max_length=65)
     action = forms.ChoiceField(choices=tuple(ACTIONS.items()), initial=RouteAction.EVENT)
+    forward_to = forms.CharField(max_length=4000, required=False)
     priority = forms.IntegerField(min_value=0, max_value=MAX_PRIORITY, initial=0, required=False)
     description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
     is_enabled = forms.BooleanField(required=False, initial=True)
@@ -56,12 +64,15 @@ class RouteForm(forms.Form):
     def change(self, domain: ReceivingDomain) -> RouteChange:
         """What a valid form asks for."""
         values = self.cleaned_data
+        action = RouteAction(values["action"])
+        addresses = tuple(_SEPARATORS.sub(" ", values["forward_to"]).split())
         return RouteChange(
             f"{values['pattern']}@{domain.domain}",
             values["priority"] or 0,
-            RouteAction(values["action"]),
+            action,
             values["description"],
             values["is_enabled"],
+            addresses if action is RouteAction.FORWARD else None,
         )
 
 
@@ -163,7 +174,8 @@ def _route_page(
     if not place.may(WRITE):
         raise Http404
     names = RouteForm.base_fields
-    initial = {name: getattr(route, name) for name in names} if route is not None else None
+    initial = {name: getattr(route, name) for name in names} if route is not None else {}
+    initial["forward_to"] = "\n".join(initial.get("forward_to") or ())
     form = RouteForm(request.POST if request.method == "POST" else None, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
@@ -174,7 +186,7 @@ def _route_page(
             messages.success(request, "The route is saved.")
             return redirect("console-receiving-domain", place.project.pk, domain.pk)
         except ApiError as refusal:
-            show_refusal(form, refusal, {"address": "pattern"})
+            show_refusal(form, refusal, {"address": "pattern"} | dict.fromkeys(_PLACES, "forward_to"))
     page, status = "sending/route.html", 400 if form.errors else 200
     context = {"form": form, "domain": domain, "route": route}
     return render_place(request, place, page, context, section="receiving", status=status)

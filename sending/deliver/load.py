@@ -55,6 +55,7 @@ class Job:
     return_path: str  # the domain of MAIL FROM
     signature: bytes | None  # of an earlier attempt, to be reused
     claimed_at: float  # time.monotonic() at the claim: deadline and lease count from here
+    forwarded_from: str | None = None  # the envelope sender of a mail that is passed on, "" for <>
     trouble: str = ""  # why there is nothing to send
     stopped: str = ""  # the From domain's status, where that forbids sending
     is_test: bool = False  # made with a test key: rehearsed, never dialled
@@ -72,8 +73,12 @@ class Job:
 
     @property
     def is_signable(self) -> bool:
-        """The From domain's key is there: it goes with the domain when that is deleted."""
-        return self.stored is None or self.stored.from_domain in [signer.domain for signer in self.signers]
+        """The From domain's key is there, which goes with the domain when that is deleted; or none is needed."""
+        return (
+            self.stored is None
+            or self.forwarded_from is not None
+            or self.stored.from_domain in [signer.domain for signer in self.signers]
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -122,7 +127,7 @@ _SENDS = """
 SELECT s.id, s.uuid, s.domain_id, s.from_address, s.from_name, s.subject, s.message_date, s.writer_version, s.mailer,
        s.instance_domain, c.body_html, c.body_text, c.headers::text, c.attachments::text, c.attachment_bodies,
        g.header_lines, s.list, s.list_unsubscribe, s.tags, s.metadata::text, s.is_test,
-       c.raw, s.variables::text
+       c.raw, s.variables::text, s.forwarded_from
   FROM sending_send s
   JOIN sending_content c ON c.id = s.content_id AND c.id BETWEEN %(content_low)s AND %(high)s
   LEFT JOIN sending_signature g ON g.send_id = s.id AND g.send_id BETWEEN %(low)s AND %(high)s
@@ -222,7 +227,7 @@ def _job(
     instance_domain = str(send[9])
     signing = keys.signing(send[2], instance_domain)
     stands = standing[first.project_id]
-    tags, metadata, is_test = send[18], send[19], send[20] or first.is_test
+    tags, metadata, is_test, forwarded_from = send[18], send[19], send[20] or first.is_test, send[23]
     return Job(
         attempt_id=first.attempt_id,
         send_id=first.send_id,
@@ -236,12 +241,13 @@ def _job(
             for address in [addresses[row.recipient_id]]
         ),
         stored=_stored(send, people),
-        signers=signing.signers,
+        signers=signing.signers if forwarded_from is None else (),  # of somebody else's From no key is ours
         stopped="" if is_test and signing.stopped == DomainStatus.PENDING else signing.stopped,
         instance_domain=instance_domain,
         return_path=signing.return_path or instance_domain,
         signature=bytes(send[15]) if send[15] is not None else None,
         claimed_at=claimed_at,
+        forwarded_from=forwarded_from,
         is_test=is_test,
         labels=labels(tags, None if metadata is None else orjson.loads(metadata), is_test),
     )
@@ -270,6 +276,7 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         *_,
         raw,
         variables,
+        forwarded_from,
     ) = send
     return StoredMessage(
         uuid=uuid,
@@ -288,4 +295,5 @@ def _stored(send: Row, people: list[tuple[int, str, str, str]]) -> StoredMessage
         list_unsubscribe=list_unsubscribe,
         raw=None if raw is None else bytes(raw),
         variables=None if variables is None else orjson.loads(variables),
+        is_forwarded=forwarded_from is not None,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from ips.senders import ServedIp
 from relay_project.mail.classify import SERVICE_CLOSING, Outcome, Verdict, classify, is_throttle
 from relay_project.mail.reply import FailureKind, NetworkFailure, Reply, Stage
+from relay_project.mail.srs import rewrite
 from relay_project.mail.verp import make_reverse_path
 from relay_project.net.conversation import (
     ConversationFailed,
@@ -128,8 +129,13 @@ class Talk:
 
     @property
     def _reverse_path(self) -> str:
-        job = self.job
-        return make_reverse_path(job.send_id, job.attempt_id, job.return_path, self.around.return_path_keys)
+        job, keys = self.job, self.around.return_path_keys
+        if job.forwarded_from is not None:
+            today = datetime.now(UTC).date()
+            made = rewrite(job.forwarded_from, job.send_id, job.return_path, keys, today) if job.forwarded_from else ""
+            if made is not None:
+                return made
+        return make_reverse_path(job.send_id, job.attempt_id, job.return_path, keys)
 
     def _undialled(self, verdict: Verdict, text: str) -> AttemptOutcome:
         """Decided by us: unsigned mail would fail DMARC at the receiver, and a stopped domain's mail waits for its turn."""

@@ -1,10 +1,11 @@
 """Which addresses take mail for the installation itself: signed return paths, and the names that reports are sent to.
 
-A return path is ours by its MAC alone, at whatever domain it stands: the instance's, a domain's own return path, or one
-that was either when the mail left. The names stand at the instance domain, and those that RFC 2142 and RFC 5321 §4.5.1 ask
-for also at the return paths whose mail exchanger we are.
+A return path, be it a token or the SRS address of a mail that was passed on, is ours by its MAC alone, at whatever domain it
+stands: the instance's, a domain's own return path, or one that was either when the mail left. The names stand at the instance
+domain, and those that RFC 2142 and RFC 5321 §4.5.1 ask for also at the return paths whose mail exchanger we are.
 """
 
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from django.conf import settings
@@ -13,7 +14,9 @@ from projects.domain_reports import DMARC_ADDRESS, TLS_ADDRESS
 from projects.models import Domain
 from relay_project.db.keyring import ring
 from relay_project.db.lookup import Remembered
+from relay_project.mail import srs
 from relay_project.mail.address import InvalidDomain, normalise_domain
+from relay_project.mail.srs import ExpiredSrs, ForgedSrs, NotSrs, Rewritten
 from relay_project.mail.verp import ForgedToken, NotAToken, Token, read_reverse_path
 from relay_project.metrics import Counter
 
@@ -32,6 +35,8 @@ class Standing(StrEnum):
     """What an address of the outside is to us."""
 
     OURS = "ours"  # reports are sent there
+    WAY_BACK = "way-back"  # so are those about a mail that was passed on, and nothing else may be
+    EXPIRED = "expired"  # such an address, too old
     FORGED = "forged"  # it has the shape of a signed return path, and no key of ours made it
     UNKNOWN = "unknown"  # at a domain of ours, and nobody has it
     FOREIGN = "foreign"  # somebody else's
@@ -49,7 +54,7 @@ def of_path(address: str) -> Standing | None:
     except ForgedToken:
         return Standing.FORGED
     except NotAToken:
-        return None
+        return _of_srs(address)
     return Standing.OURS
 
 
@@ -58,9 +63,21 @@ def token_of(address: str) -> Token:
     return read_reverse_path(address, ring(PURPOSE))
 
 
-def is_ours(address: str) -> bool:
-    """Whether mail for the address is for the installation itself, and for no project."""
-    return standing_of(address) is Standing.OURS
+def rewritten(address: str) -> Rewritten:
+    """What the SRS address of a mail that was passed on names; raises NotSrs, ForgedSrs and ExpiredSrs."""
+    return srs.read(address, ring(PURPOSE), datetime.now(UTC).date())
+
+
+def _of_srs(address: str) -> Standing | None:
+    try:
+        rewritten(address)
+    except NotSrs:
+        return None
+    except ForgedSrs:
+        return Standing.FORGED
+    except ExpiredSrs:
+        return Standing.EXPIRED
+    return Standing.WAY_BACK
 
 
 def _of_name(address: str) -> Standing:

@@ -112,7 +112,7 @@ def apply(reads: Sequence[Read], now: datetime) -> list[Outcome]:
             for pair, decision, advises in zip(mine, decisions, kept, strict=True)
         ]
         emit_many(cursor, events)
-        outcomes = _handed_on(outcomes, take(cursor, [read.mail for read, _ in mine], now))
+        outcomes = _handed_on(outcomes, take(cursor, [(read.mail, match.goes_back) for read, match in mine], now))
         mark(cursor, outcomes, now)
     return outcomes
 

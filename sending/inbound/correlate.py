@@ -1,7 +1,7 @@
 """Which mail of ours a report is about, and how far it may be believed.
 
     proof         it says                                                it may change
-    token         a signed return path (in RCPT, or quoted by it)        the recipients of that attempt
+    token         a signed return path (in RCPT, or quoted by it)        the recipients of that attempt, or of that forward
     link          a signed unsubscribe link in the returned headers      the recipient whose link it is
     ids           envelope id, then Message-ID: everybody who has the    the recipient of a send that has but one, named
                   mail knows them, and who reads the archive of a list   exactly; nobody is suppressed by it
@@ -17,9 +17,9 @@ its lease is over. Only a bad MAC is a forgery.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -29,16 +29,18 @@ from relay_project.db.ids import MAX_ID, hours_after, id_of_uuid, id_time
 from relay_project.db.keyring import ring
 from relay_project.mail.address import suppression_key
 from relay_project.mail.reports.model import Report
+from relay_project.mail.srs import ExpiredSrs, ForgedSrs, NotSrs
 from relay_project.mail.unsubscribe import MAX_TOKEN, Subscription, read_token
 from relay_project.mail.unsubscribe import NotAToken as NotALink
 from relay_project.mail.verp import ForgedToken, NotAToken, Token
-from sending.inbound.addresses import token_of
+from sending.inbound.addresses import Standing, of_path, rewritten, token_of
 from sending.inbound.mail import Inbound
 from sending.models import Correlation
 from sending.unsubscribe import PATH
 from sending.unsubscribe import PURPOSE as LINKS
 
 MAX_TRIED = 20  # tokens or links of one mail that are looked at; an honest report has one
+_WAYS = (Standing.OURS, Standing.WAY_BACK)
 SETTLED_HOURS = 48  # after its attempt's id at the latest a result is written
 PATIENCE_SECONDS = 60.0  # beyond the lease of an attempt that nobody has settled
 
@@ -52,7 +54,8 @@ SELECT attempt_id, recipient_id FROM sending_attemptrecipient
 """
 _IN_FLIGHT = "SELECT attempt_id, recipient_id FROM sending_waiting WHERE send_id = ANY(%s) AND attempt_id = ANY(%s)"
 _SENDS = """
-SELECT id, uuid, is_test FROM sending_send WHERE id = ANY(%(ids)s) AND id BETWEEN %(low)s AND %(high)s
+SELECT id, uuid, is_test, project_id, forwarded_from FROM sending_send
+ WHERE id = ANY(%(ids)s) AND id BETWEEN %(low)s AND %(high)s
 """
 _RECIPIENTS = """
 SELECT id, send_id, project_id, address, status FROM sending_recipient
@@ -89,10 +92,21 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class GoesBack:
+    """A mail that came to the return path of a mail that was passed on: whose it was, and in which send."""
+
+    project_id: int
+    send_id: int
+    address: str
+    sender: str  # "" for <>
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """What was found. `targets`: whom the report may speak of; `is_proven`: by something signed.
 
     `may_guess`: an address that is none of ours means the only target. `look_again`: its attempt may still be settled.
+    `goes_back`: it came by the return path of a mail that was passed on.
     """
 
     correlation: Correlation | None = None
@@ -105,6 +119,7 @@ class Match:
     may_guess: bool = False
     is_forged: bool = False
     look_again: bool = False
+    goes_back: GoesBack | None = None
 
     def of(self, address: str) -> Target | None:
         """The recipient that an address of the report means."""
@@ -120,6 +135,8 @@ class _Named:
     """What a report names, before anything is looked up."""
 
     token: Token | None = None
+    forward_id: int | None = None  # the send of an SRS address
+    way_back: str = ""  # the return path by which it came
     link: Subscription | None = None
     envelope_id: tuple[int, UUID] | None = None
     message_id: tuple[int, UUID] | None = None
@@ -128,11 +145,23 @@ class _Named:
     @property
     def send_id(self) -> int | None:
         """The send that is meant, by the best proof."""
-        for found in (self.token, self.link):
-            if found is not None:
-                return found.send_id
+        if self.token is not None:
+            return self.token.send_id
+        if self.forward_id is not None:
+            return self.forward_id
+        if self.link is not None:
+            return self.link.send_id
         ids = self.envelope_id or self.message_id
         return ids[0] if ids else None
+
+
+class _Send(NamedTuple):
+    """What is needed of a send."""
+
+    uuid: UUID
+    is_test: bool
+    project_id: int
+    forwarded_from: str | None
 
 
 @dataclass(slots=True)
@@ -142,7 +171,7 @@ class _Known:
     ways: dict[int, Way] = field(default_factory=dict)
     told: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))  # attempt → recipients
     in_flight: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    sends: dict[int, tuple[UUID, bool]] = field(default_factory=dict)  # → uuid, whether a test
+    sends: dict[int, _Send] = field(default_factory=dict)
     recipients: dict[int, list[Target]] = field(default_factory=lambda: defaultdict(list))  # by send
 
 
@@ -158,14 +187,23 @@ def correlate(cursor: CursorWrapper, reads: Sequence[Read], now: datetime) -> li
 
 def _names(read: Read) -> _Named:
     original = read.report.original
-    quoted = (original.return_path, *original.tokens)
-    token, is_forged = _token((*read.mail.recipients, *quoted))
+    token, forward_id, is_forged = _path(read.mail.recipients, read.mail.recipients)
+    way_back = ""
+    if token is not None or forward_id is not None:
+        way_back = next(one for one in read.mail.recipients if of_path(one) in _WAYS)
+    else:  # what is quoted may be of a mail within the mail
+        quoted = (original.return_path, *original.tokens)
+        token, forward_id, is_forged_too = _path(quoted, [original.return_path])
+        is_forged |= is_forged_too
+    is_found = token is not None or forward_id is not None
     return _Named(
         token=token,
-        link=None if token else _link(read.mail.octets),
+        forward_id=forward_id,
+        way_back=way_back,
+        link=None if is_found else _link(read.mail.octets),
         envelope_id=_uuid_in(original.envelope_id),
         message_id=_uuid_in(original.message_id),
-        is_forged=is_forged and token is None,
+        is_forged=is_forged and not is_found,
     )
 
 
@@ -180,6 +218,21 @@ def _token(addresses: Iterable[str]) -> tuple[Token | None, bool]:
         except NotAToken:
             continue
     return None, is_forged
+
+
+def _path(tokens: Sequence[str], forwards: Sequence[str]) -> tuple[Token | None, int | None, bool]:
+    token, is_forged = _token(tokens)
+    return token, None if token else _forward(forwards), is_forged
+
+
+def _forward(addresses: Iterable[str]) -> int | None:
+    """The send of the first SRS address that is ours."""
+    for address in [address for address in addresses if address][:MAX_TRIED]:
+        try:
+            return rewritten(address).send_id
+        except (NotSrs, ForgedSrs, ExpiredSrs):
+            continue
+    return None
 
 
 def _link(octets: bytes) -> Subscription | None:
@@ -224,7 +277,7 @@ def _look_up(cursor: CursorWrapper, named: Sequence[_Named]) -> _Known:
     for ids in _by_day(sends):
         values = _range(ids) | {"soon": hours_after(ids[-1], 1)}
         cursor.execute(_SENDS, values)
-        known.sends |= {send_id: (uuid, is_test) for send_id, uuid, is_test in cursor.fetchall()}
+        known.sends |= {send_id: _Send(*row) for send_id, *row in cursor.fetchall()}
         cursor.execute(_RECIPIENTS, values)
         for row in cursor.fetchall():
             known.recipients[row[1]].append(Target(*row))
@@ -249,14 +302,16 @@ def _by_day(ids: Iterable[int]) -> list[list[int]]:
 
 def _match(named: _Named, known: _Known, now: datetime) -> Match:
     if named.token is not None:
-        return _by_token(named.token, known, now)
+        return replace(_by_token(named.token, known, now), goes_back=_goes_back(named, known))
+    if named.forward_id is not None:
+        return _by_forward(named, named.forward_id, known)
     if named.link is not None:
         return _by_link(named.link, known)
     for ids, correlation in (
         (named.envelope_id, Correlation.ENVELOPE_ID),
         (named.message_id, Correlation.MESSAGE_ID),
     ):
-        if ids is not None and ids[0] in known.sends and known.sends[ids[0]][0] == ids[1]:
+        if ids is not None and ids[0] in known.sends and known.sends[ids[0]].uuid == ids[1]:
             return _by_ids(ids[0], correlation, known)
     return Match(is_forged=named.is_forged)
 
@@ -277,7 +332,7 @@ def _by_token(token: Token, known: _Known, now: datetime) -> Match:
         attempt_id=token.attempt_id,
         way=known.ways.get(token.attempt_id, Way()),
         is_proven=True,
-        is_test=known.sends.get(token.send_id, (None, False))[1],
+        is_test=_is_test(token.send_id, known),
         # what is in flight loses its rows one by one: the last of them need not be the one that is meant
         may_guess=bool(told) or len(found) == 1,
     )
@@ -290,11 +345,32 @@ def _may_settle(attempt_id: int, now: datetime) -> bool:
 
 def _by_link(link: Subscription, known: _Known) -> Match:
     targets = tuple(t for t in known.recipients[link.send_id] if t.recipient_id == link.recipient_id)
-    is_test = known.sends.get(link.send_id, (None, False))[1]
+    is_test = _is_test(link.send_id, known)
     return Match(Correlation.HEADERS, targets, send_id=link.send_id, is_proven=True, is_test=is_test, may_guess=True)
+
+
+def _by_forward(named: _Named, send_id: int, known: _Known) -> Match:
+    """An SRS address names no attempt: the report may speak of whoever the mail was passed on to."""
+    targets = tuple(known.recipients[send_id])
+    back = _goes_back(named, known)
+    return Match(Correlation.TOKEN, targets, send_id=send_id, is_proven=True, may_guess=True, goes_back=back)
+
+
+def _goes_back(named: _Named, known: _Known) -> GoesBack | None:
+    """Only what came by the return path, and only of a mail that was passed on and is still known."""
+    send = known.sends.get(named.send_id or 0)
+    if not named.way_back or send is None or send.forwarded_from is None:
+        return None
+    return GoesBack(send.project_id, named.send_id or 0, named.way_back, send.forwarded_from)
+
+
+def _is_test(send_id: int, known: _Known) -> bool:
+    return send_id in known.sends and known.sends[send_id].is_test
 
 
 def _by_ids(send_id: int, correlation: Correlation, known: _Known) -> Match:
     """Whoever has the mail has these ids, so they speak for a send's only recipient and for nobody else."""
     found = known.recipients[send_id]
-    return Match(correlation, tuple(found) if len(found) == 1 else (), send_id=send_id, is_test=known.sends[send_id][1])
+    return Match(
+        correlation, tuple(found) if len(found) == 1 else (), send_id=send_id, is_test=_is_test(send_id, known)
+    )

@@ -1,6 +1,7 @@
 """Port 25: which mail is taken, and what is said about the rest.
 
-Taken: signed return paths, the names that reports are sent to, and what a project has a route for. All else is refused at
+Taken: signed return paths (those of mail that was passed on from the null sender alone, or anybody could have us send mail
+to whom it came from), the names that reports are sent to, and what a project has a route for. All else is refused at
 RCPT: nothing is relayed, nothing is bounced later, and no mail of this side answers one. A mail that was taken is committed
 before its 250, or its sender is asked to come again.
 """
@@ -22,11 +23,19 @@ MAX_ADDRESS = 512  # characters; a path has 256 octets (RFC 5321 §4.5.3.1.3)
 
 NO_LOGIN = SmtpReply(503, "5.5.1", "No AUTH here: submit mail on port 587 or 465")
 FORGED_PATH = SmtpReply(550, "5.7.1", "We did not make this address")
+BOUNCES_ONLY = SmtpReply(550, "5.7.1", "Only a report with the null sender, <>, is taken here")
+TOO_OLD = SmtpReply(550, "5.7.1", "The mail that this address is about is too old")
 NO_SUCH = SmtpReply(550, "5.1.1", "No such address here")
 NO_RELAY = SmtpReply(550, "5.7.1", "We take no mail for this address")
 TRY_AGAIN = SmtpReply(451, "4.3.0", "Not now: try again later")
 
-_REPLIES = {Standing.FORGED: FORGED_PATH, Standing.UNKNOWN: NO_SUCH, Standing.FOREIGN: NO_RELAY}
+_REPLIES = {
+    Standing.FORGED: FORGED_PATH,
+    Standing.WAY_BACK: BOUNCES_ONLY,
+    Standing.EXPIRED: TOO_OLD,
+    Standing.UNKNOWN: NO_SUCH,
+    Standing.FOREIGN: NO_RELAY,
+}
 
 log = structlog.get_logger()
 
@@ -59,7 +68,8 @@ class InboundReception:
             except (OperationalError, InterfaceError) as error:
                 log.warning("inbound.database_trouble", error=clean(str(error), 300).strip())
                 return TRY_AGAIN
-        return None if standing is Standing.OURS else self._refuse(standing, peer, address)
+        is_taken = standing is Standing.OURS or (standing is Standing.WAY_BACK and not mail_from)
+        return None if is_taken else self._refuse(standing, peer, address)
 
     async def message(self, mail: Mail) -> SmtpReply:
         """250 after the commit."""

@@ -31,6 +31,7 @@ class RouteAction(models.TextChoices):
     """What becomes of a mail."""
 
     EVENT = "event"  # kept and told
+    FORWARD = "forward"  # kept, and passed on to other addresses
     DROP = "drop"  # taken, and thrown away
     REJECT = "reject"  # refused at RCPT, as if nobody had the address
 
@@ -45,6 +46,9 @@ class InboundRoute(models.Model):
     )
     priority = models.IntegerField(default=0, help_text="The smaller comes first; of equals the older.")
     action = models.CharField(max_length=8, choices=RouteAction.choices, default=RouteAction.EVENT)
+    forward_to = ArrayField(
+        models.CharField(max_length=254), null=True, blank=True, help_text="The addresses of a route that forwards."
+    )
     description = models.CharField(max_length=255, blank=True)
     is_enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -74,6 +78,16 @@ class ReceivedMail(models.Model):
     authentication = models.JSONField(default=dict, help_text="Empty until it was examined.")
     hints = ArrayField(models.CharField(max_length=64), default=list, help_text="What spam often has.")
     examined_at = models.DateTimeField(null=True, blank=True)
+    forward_to = ArrayField(
+        models.CharField(max_length=254), null=True, blank=True, help_text="To whom it is passed on; null: to nobody."
+    )
+    forward_send_id = models.BigIntegerField(null=True, blank=True, help_text="The send by which it was passed on.")
+    forward_error = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Why it was not passed on."
+    )
+    returns_send_id = models.BigIntegerField(
+        null=True, blank=True, help_text="The forward that it is about: it goes back to whose mail that was."
+    )
 
     class Meta:
         ordering = ("-id",)
@@ -81,6 +95,11 @@ class ReceivedMail(models.Model):
         indexes = (
             models.Index(fields=("project_id", "-id"), name="received_project"),
             models.Index(fields=("mail_id",), name="received_mail"),
+            models.Index(
+                fields=("forward_send_id",),
+                condition=models.Q(forward_send_id__isnull=False),
+                name="received_forward",
+            ),
         )
 
     def __str__(self) -> str:

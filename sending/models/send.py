@@ -103,6 +103,10 @@ class Send(models.Model):
     )
 
     variables = models.JSONField(null=True, help_text="Its values in a content that others share; null: none.")
+    forwarded_from = models.TextField(  # noqa: DJ001 — null and empty differ
+        null=True,
+        help_text="Whose mail is passed on: its envelope sender, empty for <>; null: a mail of the project's own.",
+    )
 
     class Meta:
         ordering = ("-id",)

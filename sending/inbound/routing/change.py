@@ -1,5 +1,6 @@
 """Receiving domains and routes: made, changed and deleted, each with its entry in the audit log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,15 @@ from accounts import audit
 from projects.access import Caller, record_by
 from projects.models import Domain, Project
 from projects.models.domain import MAY_SEND
-from relay_project.mail.address import InvalidDomain, normalise_domain
+from relay_project.mail.address import (
+    InvalidAddress,
+    InvalidDomain,
+    normalise_domain,
+    parse_mailbox,
+    suppression_key,
+)
 from relay_project.web.errors import ApiError, violation
+from sending.inbound.addresses import Standing, standing_of
 from sending.inbound.routing import match
 from sending.inbound.routing.patterns import ALL, InvalidPattern, read_pattern
 from sending.models import InboundRoute, ReceivingDomain, RouteAction
@@ -20,6 +28,7 @@ MAX_DOMAINS = 200  # of a project
 MAX_ROUTES = 500  # of a domain: each address is held against all of them
 MAX_PRIORITY = 1_000_000
 MAX_DESCRIPTION = 255  # characters
+MAX_FORWARD_TO = 10  # addresses: a mail that comes in is so many that leave
 
 NOT_A_DOMAIN = "This value is not a full domain name such as in.example.com."
 RESERVED = "This domain is reserved for this installation."
@@ -31,6 +40,15 @@ TOO_MANY_DOMAINS = f"A project receives mail for at most {MAX_DOMAINS} domains."
 TOO_MANY_ROUTES = f"A domain has at most {MAX_ROUTES} routes."
 NOT_RECEIVED = "This project does not receive the mail of this domain: add it as a receiving domain first."
 ROUTE_EXISTS = "There is a route for this address already."
+NO_FORWARD_TO = f"A route that forwards needs addresses to forward to, 1 to {MAX_FORWARD_TO}."
+TOO_MANY_FORWARD_TO = f"Mail can be forwarded to at most {MAX_FORWARD_TO} addresses."
+NOT_FORWARDING = "Only a route with the action forward has addresses to forward to."
+NO_ADDRESS = "This value is not a valid email address."
+OF_INSTALLATION = "This address belongs to this installation itself."
+COMES_BACK = "Mail for this address would come back to this route."
+
+
+_CHANGEABLE = ("priority", "action", "description", "is_enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,7 @@ class RouteChange:
     action: RouteAction | None = None
     description: str | None = None
     is_enabled: bool | None = None
+    forward_to: tuple[str, ...] | None = None
 
 
 def owns(project: Project, name: str) -> bool:
@@ -84,9 +103,11 @@ def remove_domain(row: ReceivingDomain, caller: Caller | None = None) -> None:
 
 
 def add_route(project: Project, wanted: RouteChange, caller: Caller | None = None) -> InboundRoute:
-    """A new route; raises Violations at `address`, and ApiError 400 for too many."""
+    """A new route; raises Violations at `address` and `forward_to`, and ApiError 400 for too many."""
     assert wanted.address is not None
     pattern, domain = _target(project, wanted.address)
+    action = wanted.action or RouteAction.EVENT
+    forward_to = _forward_to(action, wanted.forward_to, None)
     try:
         with transaction.atomic():
             ReceivingDomain.objects.select_for_update(no_key=True).get(pk=domain.pk)
@@ -97,10 +118,12 @@ def add_route(project: Project, wanted: RouteChange, caller: Caller | None = Non
                 domain=domain,
                 pattern=pattern,
                 priority=wanted.priority or 0,
-                action=wanted.action or RouteAction.EVENT,
+                action=action,
+                forward_to=forward_to,
                 description=wanted.description or "",
                 is_enabled=wanted.is_enabled is not False,
             )
+            _check_circle(route)
             record_by(caller, "inbound_route.added", route, project, **_told(route))
     except ReceivingDomain.DoesNotExist:
         raise violation("address", NOT_RECEIVED) from None
@@ -111,21 +134,23 @@ def add_route(project: Project, wanted: RouteChange, caller: Caller | None = Non
 
 
 def change_route(route: InboundRoute, wanted: RouteChange, caller: Caller | None = None) -> InboundRoute:
-    """Change what is given; raises Violations at `address`."""
+    """Change what is given; raises Violations at `address` and `forward_to`."""
     before = _told(route)
     if wanted.address is not None:
         route.pattern, route.domain = _target(route.project, wanted.address)
-    for name in ("priority", "action", "description", "is_enabled"):
+    for name in _CHANGEABLE:
         value = getattr(wanted, name)
         if value is not None:
             setattr(route, name, value)
+    route.forward_to = _forward_to(RouteAction(route.action), wanted.forward_to, route.forward_to)
     after = _told(route)
-    changed = {name: value for name, value in after.items() if before[name] != value}
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
     if not changed:
         return route
     try:
         with transaction.atomic():
-            route.save(update_fields=["pattern", "domain", "priority", "action", "description", "is_enabled"])
+            route.save(update_fields=[*_CHANGEABLE, "pattern", "domain", "forward_to"])
+            _check_circle(route)
             record_by(
                 caller, "inbound_route.changed", route, route.project, **{"address": before["address"], **changed}
             )
@@ -182,6 +207,42 @@ def _target(project: Project, address: str) -> tuple[str, ReceivingDomain]:
     return pattern, domain
 
 
+def _forward_to(action: RouteAction, wanted: Sequence[str] | None, had: list[str] | None) -> list[str] | None:
+    """The addresses of a route, each once; None for one that does not forward."""
+    if action is not RouteAction.FORWARD:
+        if wanted:
+            raise violation("forward_to", NOT_FORWARDING)
+        return None
+    if wanted is None and had:
+        return had
+    if not wanted:
+        raise violation("forward_to", NO_FORWARD_TO)
+    if len(wanted) > MAX_FORWARD_TO:
+        raise violation("forward_to", TOO_MANY_FORWARD_TO)
+    found: dict[str, str] = {}
+    for place, text in enumerate(wanted):
+        address = _destination(place, text)
+        found.setdefault(suppression_key(address), address)
+    return list(found.values())
+
+
+def _destination(place: int, text: str) -> str:
+    try:
+        address = parse_mailbox(text.strip()).address
+    except InvalidAddress:
+        raise violation(f"forward_to[{place}]", NO_ADDRESS) from None
+    if standing_of(address) is not Standing.FOREIGN:
+        raise violation(f"forward_to[{place}]", OF_INSTALLATION)
+    return address
+
+
+def _check_circle(route: InboundRoute) -> None:
+    """In the transaction that has saved it. What others change later shows when a mail comes (routing.forward)."""
+    for place, address in enumerate(route.forward_to or ()):
+        if match.comes_back(route.pk, [address]):
+            raise violation(f"forward_to[{place}]", COMES_BACK)
+
+
 def _told(route: InboundRoute) -> dict[str, Any]:
     """What the audit log says of it."""
     return {
@@ -190,4 +251,5 @@ def _told(route: InboundRoute) -> dict[str, Any]:
         "route_action": str(route.action),
         "description": route.description,
         "is_enabled": route.is_enabled,
+        **({"forward_to": route.forward_to} if route.forward_to else {}),
     }

@@ -1,4 +1,5 @@
-"""The stage between a taken mail and its event: DNS is asked about it, then its row and its event are written at once.
+"""The stage between a taken mail and its event: DNS is asked about it, then its row and its event are written at once, and
+what is to be passed on is accepted for sending in the same transaction (routing.pass_on).
 
 What enters: rows that wait, under a lease. What leaves: an examined row with its event, in one transaction that is fenced
 by the lease. A process that dies leaves its rows to the next; a mail that one died with MAX_TRIES times is told of without
@@ -14,10 +15,13 @@ import structlog
 from django.db import connection, transaction
 
 from projects.events import EventKind, NewEvent, emit_many
+from relay_project.mail.received import Received
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter, Gauge
 from sending.inbound.mail import Inbound
-from sending.inbound.routing.objects import event_payload
+from sending.inbound.routing import pass_on
+from sending.inbound.routing.forward import NotForwarded
+from sending.inbound.routing.objects import event_payload, received_object
 from sending.inbound.routing.verify import Findings, examine, unexamined
 from sending.models import InboundMail, ReceivedMail
 
@@ -40,6 +44,10 @@ SELECT received_id, tries FROM sending_unexaminedmail WHERE due_at <= %s ORDER B
 _LEASE = "UPDATE sending_unexaminedmail SET due_at = %s, tries = tries + 1 WHERE received_id = ANY(%s)"
 _GIVE_BACK = "UPDATE sending_unexaminedmail SET due_at = %s, tries = tries - 1 WHERE received_id = ANY(%s)"
 _WAITING = "SELECT count(*), extract(epoch FROM %s - min(due_at)) FROM sending_unexaminedmail"
+_FOUND = (
+    "from_address", "subject", "message_id", "attachment_count", "authentication", "hints", "examined_at",
+    "forward_send_id", "forward_error",
+)  # fmt: skip
 _FENCE = "DELETE FROM sending_unexaminedmail WHERE received_id = %s AND tries = %s"
 
 
@@ -134,21 +142,41 @@ def _examined(job: _Job) -> Findings:
 
 
 def _settle(job: _Job, findings: Findings, now: datetime) -> None:
-    """Write what was found, and the event, if the lease still is ours."""
+    """Write what was found, and what follows, if the lease still is ours."""
     row, message = job.row, findings.message
     row.from_address = clean(message.from_[0].address, 512) if message.from_ else ""
     row.subject, row.message_id = message.subject, message.message_id
     row.attachment_count = len(message.attachments)
     row.authentication, row.hints, row.examined_at = findings.authentication, list(findings.hints), now
+    plan = _plan(job, findings, now)
+    if isinstance(plan, timedelta):
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVE_BACK, [now + plan, [row.pk]])
+        return
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_FENCE, [row.pk, job.tries])
         if not cursor.rowcount:
             return
-        row.save(
-            update_fields=[
-                "from_address", "subject", "message_id", "attachment_count", "authentication", "hints", "examined_at",
-            ]
-        )  # fmt: skip
-        payload = event_payload(row, message)
-        emit_many(cursor, [NewEvent(row.project_id, EventKind.INBOUND_RECEIVED, "inbound", row.pk, payload)])
+        if plan is not None:
+            pass_on.settle(row, plan, now)
+        row.save(update_fields=_FOUND)
+        emit_many(cursor, _events(row, message))
+    if plan is not None:
+        pass_on.tell(row, plan)
     EXAMINED.labels(findings.authentication["dmarc"]["result"]).inc()
+
+
+def _plan(job: _Job, findings: Findings, now: datetime) -> pass_on.Plan | timedelta | None:
+    """What becomes of a mail that is to be passed on; None for others."""
+    if job.row.forward_to is None:
+        return None
+    return NotForwarded.BROKEN if job.tries > MAX_TRIES else pass_on.prepare(job.row, job.mail, findings, now)
+
+
+def _events(row: ReceivedMail, message: Received) -> list[NewEvent]:
+    """What the project is told: all of a mail, or where it went. Of a report that goes back, its forward has told already."""
+    if row.forward_to is None:
+        kind, payload = EventKind.INBOUND_RECEIVED, event_payload(row, message)
+    else:
+        kind, payload = EventKind.INBOUND_FORWARDED, {"inbound": received_object(row)}
+    return [] if row.returns_send_id else [NewEvent(row.project_id, kind, "inbound", row.pk, payload)]

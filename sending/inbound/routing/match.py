@@ -5,7 +5,7 @@ nothing is received any more. What a domain has is remembered for REMEMBERED_SEC
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from projects.models.domain import MAY_SEND
@@ -15,10 +15,11 @@ from sending.inbound.routing.patterns import fits, fold
 from sending.models import RouteAction
 
 REMEMBERED_SECONDS = 2.0
+MAX_STEPS = 100  # routes that mail for one address may be passed on over, as far as anybody looks
 MAX_REMEMBERED = 10_000  # domains; beyond that all are read again
 
 _ROUTES = """
-SELECT r.id, r.project_id, r.pattern, r.action
+SELECT r.id, r.project_id, r.pattern, r.action, r.forward_to
   FROM sending_receivingdomain d
   JOIN projects_project p ON p.id = d.project_id AND p.archived_at IS NULL
   JOIN sending_inboundroute r ON r.domain_id = d.id AND r.is_enabled
@@ -37,6 +38,7 @@ class Rule:
     project_id: int
     pattern: str
     action: RouteAction
+    forward_to: tuple[str, ...] = ()  # of one that forwards
 
 
 _rules: dict[str, tuple[float, tuple[Rule, ...]]] = {}
@@ -50,6 +52,24 @@ def receives(address: str) -> bool:
 
 def rule_of(address: str) -> Rule | None:
     """The first rule that fits, by priority and then age."""
+    return _first(address, _rules_of)
+
+
+def comes_back(route_id: int, addresses: Sequence[str]) -> bool:
+    """Whether mail for one of these would be passed on until it fits that route; as the database has it now."""
+    waiting, seen = list(addresses), set[int]()
+    while waiting and len(seen) < MAX_STEPS:
+        rule = _first(waiting.pop(), _read_rules)
+        if rule is None or rule.action is not RouteAction.FORWARD or rule.route_id in seen:
+            continue
+        if rule.route_id == route_id:
+            return True
+        seen.add(rule.route_id)
+        waiting += rule.forward_to
+    return False
+
+
+def _first(address: str, rules_of: Callable[[str], Sequence[Rule]]) -> Rule | None:
     local, at, domain = address.rpartition("@")
     if not at or not local:
         return None
@@ -58,7 +78,7 @@ def rule_of(address: str) -> Rule | None:
     except InvalidDomain:
         return None
     local = fold(_unquoted(local))
-    return next((rule for rule in _rules_of(domain) if fits(rule.pattern, local)), None)
+    return next((rule for rule in rules_of(domain) if fits(rule.pattern, local)), None)
 
 
 def is_all_routed(addresses: Sequence[str]) -> bool:
@@ -87,13 +107,17 @@ def _rules_of(domain: str) -> tuple[Rule, ...]:
     read_at, rules = _rules.get(domain, (-1e9, ()))
     if clock - read_at < REMEMBERED_SECONDS:
         return rules
-    with bound_cursor(prepared=True) as cursor:
-        cursor.execute(_ROUTES, [domain, names_above(domain), [str(status) for status in MAY_SEND]])
-        rules = tuple(
-            Rule(route_id, project_id, pattern, RouteAction(action))
-            for route_id, project_id, pattern, action in cursor.fetchall()
-        )
+    rules = _read_rules(domain)
     if len(_rules) >= MAX_REMEMBERED:
         _rules.clear()
     _rules[domain] = (clock, rules)
     return rules
+
+
+def _read_rules(domain: str) -> tuple[Rule, ...]:
+    with bound_cursor(prepared=True) as cursor:
+        cursor.execute(_ROUTES, [domain, names_above(domain), [str(status) for status in MAY_SEND]])
+        return tuple(
+            Rule(route_id, project_id, pattern, RouteAction(action), tuple(forward_to or ()))
+            for route_id, project_id, pattern, action, forward_to in cursor.fetchall()
+        )

@@ -35,6 +35,7 @@ def route_object(route: InboundRoute) -> dict[str, Any]:
         "address": str(route),
         "priority": route.priority,
         "action": str(route.action),
+        "forward_to": list(route.forward_to or ()),
         "description": route.description,
         "is_enabled": route.is_enabled,
     }
@@ -45,7 +46,7 @@ def received_object(row: ReceivedMail) -> dict[str, Any]:
     return {
         "id": row.pk,
         "created_at": timestamp(row.received_at),
-        "route_id": row.route_id,
+        "route_id": row.route_id or None,
         "envelope": {"from": row.mail_from, "to": list(row.recipients)},
         "from": row.from_address,
         "subject": row.subject,
@@ -54,6 +55,19 @@ def received_object(row: ReceivedMail) -> dict[str, Any]:
         "attachment_count": row.attachment_count,
         "authentication": row.authentication or None,
         "hints": list(row.hints),
+        "forward": forward_object(row),
+    }
+
+
+def forward_object(row: ReceivedMail) -> dict[str, Any] | None:
+    """Where a mail was passed on; None for one that was not to be. Both ids are of sends."""
+    if row.forward_to is None:
+        return None
+    return {
+        "to": list(row.forward_to),
+        "send_id": row.forward_send_id,
+        "error": row.forward_error or None,
+        "returns_send_id": row.returns_send_id,
     }
 
 

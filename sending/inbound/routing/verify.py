@@ -1,4 +1,4 @@
-"""What can be shown of a received mail: SPF, DKIM and DMARC, and hints that spam often has. No rule of ours refuses for it.
+"""What can be shown of a received mail: SPF, DKIM, DMARC, ARC, and hints that spam often has. No rule of ours refuses for it.
 
 DNS is asked within DEADLINE_SECONDS in total, outside of any transaction; what nobody answered is a `temperror`, and never
 a failure (lesson C21). What a filter before us wrote is told, as a hint, and believed no further.
@@ -13,7 +13,7 @@ import dns.exception
 import dns.reversename
 from dns.rdatatype import PTR
 
-from relay_project.mail import dmarc, spf
+from relay_project.mail import arc, dmarc, spf
 from relay_project.mail.address import InvalidDomain, normalise_domain
 from relay_project.mail.dkim_check import check_signatures
 from relay_project.mail.received import Received, fields_of, read_received
@@ -28,6 +28,7 @@ UNKNOWN: dict[str, Any] = {
     "spf": {"result": TEMPERROR, "domain": "", "detail": "it was not looked at"},
     "dkim": [],
     "dmarc": {"result": TEMPERROR, "domain": "", "policy": None},
+    "arc": {"result": TEMPERROR, "domain": "", "detail": "it was not looked at"},
 }
 
 
@@ -38,6 +39,7 @@ class Findings:
     message: Received
     authentication: dict[str, Any]
     hints: tuple[str, ...]
+    chain: arc.Chain
 
 
 def examine(mail: Inbound) -> Findings:
@@ -46,13 +48,19 @@ def examine(mail: Inbound) -> Findings:
     questions = Questions(until=time.monotonic() + DEADLINE_SECONDS)
     by_spf = _spf(mail, questions)
     by_dkim = [_told(result) for result in check_signatures(mail.octets, questions.texts)]
-    authentication = {"spf": by_spf, "dkim": by_dkim, "dmarc": _dmarc(message, by_spf, by_dkim, questions)}
-    return Findings(message, authentication, tuple(_hints(mail, message, authentication, questions)))
+    chain = arc.validate(mail.octets, questions.texts)
+    authentication = {
+        "spf": by_spf,
+        "dkim": by_dkim,
+        "dmarc": _dmarc(message, by_spf, by_dkim, questions),
+        "arc": {"result": chain.result.value, "domain": chain.domain, "detail": chain.detail},
+    }
+    return Findings(message, authentication, tuple(_hints(mail, message, authentication, questions)), chain)
 
 
 def unexamined(mail: Inbound) -> Findings:
     """The mail without a look at DNS, for one that something dies with."""
-    return Findings(read_received(mail.octets), UNKNOWN, ())
+    return Findings(read_received(mail.octets), UNKNOWN, (), arc.Chain(arc.ChainResult.TEMPERROR))
 
 
 def _spf(mail: Inbound, questions: Questions) -> dict[str, Any]:

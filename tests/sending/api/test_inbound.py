@@ -80,7 +80,7 @@ def test_routes_are_made_changed_and_deleted(receiving: Api) -> None:
     [
         ("address", ""), ("address", 5), ("address", "a\0@x.test"), ("address", "x"), ("address", "a@other.test"),
         ("address", f"support*@{NAME}"), ("priority", -1), ("priority", 10**30),
-        ("priority", "1"), ("priority", True), ("action", "forward"), ("action", 1), ("description", "x" * 256),
+        ("priority", "1"), ("priority", True), ("action", "keep"), ("action", 1), ("description", "x" * 256),
         ("description", "\0"), ("is_enabled", "yes"),
     ],
 )  # fmt: skip
