@@ -18,12 +18,19 @@ MAIL = (
 
 
 def receive(shop: Project) -> tuple[ReceivingDomain, ReceivedMail]:
-    """A domain with three routes, and three mails; the newest is returned."""
+    """A domain with four routes, and three mails; the newest is returned."""
     domain = add_domain(shop, "in.shop.example")
     domain.mx_checked_at, domain.mx_error_message = timezone.now(), "in.shop.example has no MX record."
     domain.save()
     wanted = (
         RouteChange("support+*@in.shop.example", 10, description="Replies to tickets"),
+        RouteChange(
+            "team@in.shop.example",
+            15,
+            RouteAction.FORWARD,
+            "The office",
+            forward_to=("office@shop.example", "someone@very-long-domain-name-of-a-university.example"),
+        ),
         RouteChange("no-reply@in.shop.example", 20, RouteAction.REJECT),
         RouteChange("*@in.shop.example", 100, RouteAction.DROP, is_enabled=False),
     )
@@ -45,6 +52,7 @@ def receive(shop: Project) -> tuple[ReceivingDomain, ReceivedMail]:
         )  # fmt: skip
         received = ReceivedMail.objects.create(
             project_id=shop.pk, mail_id=mail.pk, route_id=route.pk, recipients=mail.recipients, mail_from=sender,
+            forward_to=["office@shop.example"] if subject.startswith("Question") else None,
             from_address=sender, subject=subject, size_bytes=len(MAIL), attachment_count=1, hints=hints,
             authentication={} if not dmarc else {
                 "spf": {"result": dmarc, "domain": "example.net", "detail": "ip4:192.0.2.0/24"},

@@ -46,7 +46,7 @@ def test_a_mail_over_port_25_ends_as_an_event(world: World, way_back: WayBack) -
         world.project.pk, {"from": "dora@one.example", "to": [f"support+7@{NAME}"]},
     )  # fmt: skip
     assert (told["subject"], told["message"]["text"]) == ("Re: Grüße", "It came broken.\n")
-    assert {"spf", "dkim", "dmarc"} == set(told["authentication"])
+    assert {"spf", "dkim", "dmarc", "arc"} == set(told["authentication"])
     assert InboundMail.objects.get().state == "handed on"
     row = ReceivedMail.objects.get()
     found = attachment_of(octets_of_mail(row) or b"", told["message"]["attachments"][0]["id"])

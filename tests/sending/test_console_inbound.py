@@ -93,6 +93,40 @@ def test_routes_are_made_changed_and_deleted(shop: Project, alice: Client) -> No
     assert not InboundRoute.objects.filter(pk=made.pk).exists()
 
 
+def test_a_route_forwards_and_its_mail_says_where_to(shop: Project, alice: Client) -> None:
+    row = ReceivingDomain.objects.get()
+    form = {
+        "pattern": "team",
+        "action": "forward",
+        "forward_to": "bob@one.example,\r\n  carol@two.example ",
+        "is_enabled": "on",
+    }
+    assert alice.post(path(shop, f"receiving/{row.pk}/routes/new"), form).status_code == 302
+    made = InboundRoute.objects.get(pattern="team")
+    assert made.forward_to == ["bob@one.example", "carol@two.example"]
+    assert (
+        "bob@one.example\ncarol@two.example</textarea>" in alice.get(path(shop, f"routes/{made.pk}")).content.decode()
+    )
+    assert "to bob@one.example, carol@two.example" in alice.get(path(shop, f"receiving/{row.pk}")).content.decode()
+    for wrong, says in (("", "1 to 10"), ("x", "valid email"), ("abuse@relay.test", "belongs to this installation")):
+        refused = alice.post(path(shop, f"routes/{made.pk}"), {**form, "forward_to": wrong})
+        assert refused.status_code == 400
+        assert says in refused.content.decode()
+    alice.post(path(shop, f"routes/{made.pk}"), {**form, "action": "event"})
+    made.refresh_from_db()
+    assert made.forward_to is None
+    made.delete()
+    mail = received(shop)
+    ReceivedMail.objects.filter(pk=mail.pk).update(forward_to=["bob@one.example"], forward_error="It is <large>.")
+    assert "not forwarded" in alice.get(path(shop, "received")).content.decode()
+    page = alice.get(path(shop, f"received/{mail.pk}")).content.decode()
+    assert "&lt;bob@one.example&gt;" in page
+    assert "It is &lt;large&gt;." in page
+    ReceivedMail.objects.filter(pk=mail.pk).update(forward_error="", returns_send_id=5, forward_send_id=6)
+    assert "goes back" in alice.get(path(shop, "received")).content.decode()
+    assert "a forward that is gone" in alice.get(path(shop, f"received/{mail.pk}")).content.decode()
+
+
 def test_a_domain_that_is_no_longer_the_projects_says_so(shop: Project, alice: Client) -> None:
     Domain.objects.update(status="suspended")
     assert (

@@ -75,6 +75,23 @@ def test_routes_are_made_changed_and_deleted(receiving: Api) -> None:
     assert not InboundRoute.objects.filter(pk=made["id"]).exists()
 
 
+def test_a_route_forwards_to_addresses(receiving: Api) -> None:
+    body = {"address": f"team@{NAME}", "action": "forward", "forward_to": ["a@other.example", "b@other.example"]}
+    made = receiving.post("/inbound-routes", body).json()
+    assert {name: made[name] for name in body} == body
+    changed = receiving("PATCH", f"/inbound-routes/{made['id']}", {"forward_to": ["c@other.example"]}).json()
+    assert changed == {**made, "forward_to": ["c@other.example"]}
+    assert receiving("PATCH", f"/inbound-routes/{made['id']}", {"action": "event"}).json()["forward_to"] == []
+    for value, field in (
+        ([], "forward_to"), (["x"], "forward_to[0]"), ([5], "forward_to[0]"), ("a@b.test", "forward_to"),
+        (["a@b.test"] * 11, "forward_to"), (["\0@b.test"], "forward_to[0]"), (["a\ud800@b.test"], "forward_to[0]"),
+        ([f"team@{NAME}"], "forward_to[0]"),
+    ):  # fmt: skip
+        answer = receiving("PATCH", f"/inbound-routes/{made['id']}", {"action": "forward", "forward_to": value})
+        assert answer.status_code in (400, 422)
+        assert answer.status_code == 400 or list(answer.json()["errors"]) == [field]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -71,7 +71,8 @@ def test_a_send_has_the_contracts_shape(api):
     assert api.get(f"/sends/uuid/{send.uuid}").json() == shown
     assert api.get(f"/sends/uuid/{str(send.uuid).upper()}").json() == shown
     assert shown.pop("priority") == "transactional", "our own addition to the contract"
-    assert [shown.pop(name) for name in ("tags", "metadata", "is_test")] == [[], {}, False], "likewise"
+    ours = ("tags", "metadata", "is_test", "forwarded_from")
+    assert [shown.pop(name) for name in ours] == [[], {}, False, None], "likewise"
     for recipient in shown["recipients"]:
         reason = recipient.pop("why")  # likewise
         assert reason.keys() == {"kind", "text", "next_at"}
