@@ -147,6 +147,11 @@ def read_web_url(env: environ.Env, name: str, default: str) -> str:
     return value
 
 
+def read_optional_url(env: environ.Env, name: str, default: str) -> str:
+    """The same, or nothing."""
+    return "" if env.str(name, default=default) == "" else read_web_url(env, name, default)
+
+
 def read_origins(env: environ.Env, name: str) -> list[str]:
     """A comma-separated list of http(s) origins, as browsers write them."""
     return [_origin(name, raw.strip()) for raw in env.list(name, default=[])]

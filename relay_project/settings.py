@@ -33,6 +33,7 @@ from relay_project.configuration import (
     read_listeners,
     read_log_level,
     read_networks,
+    read_optional_url,
     read_origins,
     read_plan,
     read_positive,
@@ -217,7 +218,8 @@ WEB_WORKERS = read_positive(env, "WEB_WORKERS", default=2, maximum=64)
 WEB_THREADS = read_positive(env, "WEB_THREADS", default=8, maximum=256)
 LIVE_BIND = read_endpoint(env, "LIVE_BIND", default="127.0.0.1:8001")
 # Where browsers reach the live stream: behind https a proxy leads its path there, else its own address.
-LIVE_URL = read_web_url(
+# Empty: pages do without it.
+LIVE_URL = read_optional_url(
     env, "LIVE_URL", default=WEB_URL if WEB_URL.startswith("https://") else "http://{}:{}".format(*LIVE_BIND)
 )
 LIVE_ORIGINS = read_origins(env, "LIVE_ORIGINS")  # of other pages that may open it
@@ -384,7 +386,7 @@ CONTENT_SECURITY_POLICY = {
         "script-src": [SELF, NONCE],
         "style-src": [SELF],
         "img-src": [SELF, "data:"],
-        "connect-src": [SELF, LIVE_URL.replace("http", "ws", 1)],  # the pages' live stream
+        "connect-src": [SELF, *([LIVE_URL.replace("http", "ws", 1)] if LIVE_URL else [])],
         "object-src": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],

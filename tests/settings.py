@@ -11,6 +11,7 @@ os.environ.setdefault("PARTITION_DAYS_AHEAD", "8")  # fewer than in production: 
 os.environ.setdefault("REQUESTS_PER_MINUTE", "100000")
 os.environ.setdefault("SESSION_REQUESTS_PER_MINUTE", "100000")
 os.environ.setdefault("SENDS_PER_SECOND", "100000")
+os.environ.setdefault("LIVE_URL", "")  # no run_live beside the tests' pages
 if "DATABASE_URL" not in os.environ:
     database.announce()
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.http import HttpRequest
 from django.template import Context
 from django.templatetags.static import static
@@ -39,6 +40,7 @@ TONES: Mapping[str, str] = {
     "complained": "alarm",
 }
 SPRITE = "relay/icons.svg"
+LIVE = "relay/live.js"
 
 
 @register.simple_tag
@@ -58,6 +60,15 @@ def chip(state: str, label: str = "") -> SafeString:
 def tone(state: str) -> str:
     """The class suffix of a state."""
     return TONES.get(state, "mute")
+
+
+@register.simple_tag
+def live_script(project_id: int, send_id: int | None = None) -> SafeString:
+    """The script that has a page's parts move with what happens in a project, or to one send; none without a stream."""
+    if not settings.LIVE_URL:
+        return SafeString("")
+    tag = '<script src="{}" defer data-project="{}" data-send="{}"></script>'
+    return format_html(tag, static(LIVE), project_id, send_id or "")
 
 
 @register.inclusion_tag("console/_brand.html")

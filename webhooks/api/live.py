@@ -57,9 +57,5 @@ class LiveTokenView(Endpoint):
 
 def addresses() -> dict[str, str]:
     """Where the stream is."""
-    return {"url": settings.LIVE_URL + PATH, "websocket_url": websocket_url()}
-
-
-def websocket_url() -> str:
-    """The same as a WebSocket."""
-    return settings.LIVE_URL.replace("http", "ws", 1) + PATH
+    url = (settings.LIVE_URL or settings.WEB_URL) + PATH
+    return {"url": url, "websocket_url": url.replace("http", "ws", 1)}

@@ -112,7 +112,8 @@ def test_a_pages_token_is_of_one_project_for_five_minutes_and_opens_nothing_else
     assert status == 403
 
 
-def test_a_keys_token_shows_what_the_key_may_see_then(project: Any, keyed: Any):
+def test_a_keys_token_shows_what_the_key_may_see_then(project: Any, keyed: Any, settings: Any):
+    settings.LIVE_URL = "http://127.0.0.1:8001"
     status, body = keyed("sends.read").post("/live/token")
     assert (status, body["websocket_url"]) == (200, "ws://127.0.0.1:8001/api/console/live")
     ticket, scopes = admit(asked(f"token={body['token']}", authorization=""), now())
