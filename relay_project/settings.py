@@ -149,6 +149,15 @@ MAX_REQUEST_BYTES = read_positive(env, "MAX_REQUEST_BYTES", default=16 * 1024 * 
 MAX_BATCH_REQUEST_BYTES = read_positive(env, "MAX_BATCH_REQUEST_BYTES", default=32 * 1024 * 1024, minimum=4096)
 MAX_BATCH_MESSAGES = read_positive(env, "MAX_BATCH_MESSAGES", default=1000, maximum=10_000)
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
+MAX_MAILBOXES = read_positive(env, "MAX_MAILBOXES", default=20, maximum=100_000)  # per project
+MAILBOX_MAX_ITEMS = read_positive(env, "MAILBOX_MAX_ITEMS", default=10_000, maximum=1_000_000)  # then 507
+MAILBOX_MAX_PAYLOAD_BYTES = read_positive(env, "MAILBOX_MAX_PAYLOAD_BYTES", default=256 * 1024, maximum=16 * 1024 * 1024)
+MAILBOX_MAX_ANSWER_BYTES = read_positive(env, "MAILBOX_MAX_ANSWER_BYTES", default=8 * 1024 * 1024, maximum=64 * 1024 * 1024)
+MAILBOX_TTL_DAYS = read_positive(env, "MAILBOX_TTL_DAYS", default=30, maximum=3650)
+MAILBOX_MAX_TTL_DAYS = read_positive(env, "MAILBOX_MAX_TTL_DAYS", default=90, maximum=3650)
+MAILBOX_REMEMBER_HOURS = read_positive(env, "MAILBOX_REMEMBER_HOURS", default=24, maximum=24 * 90)  # acknowledged ones
+MAILBOX_REQUESTS_PER_MINUTE = read_positive(env, "MAILBOX_REQUESTS_PER_MINUTE", default=60_000, maximum=10_000_000)
+MAILBOX_WAITERS = read_positive(env, "MAILBOX_WAITERS", default=4, maximum=256)  # of a worker's WEB_THREADS
 PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
 API_KEY_OVERLAP_HOURS = read_positive(env, "API_KEY_OVERLAP_HOURS", default=168, maximum=24 * 90)  # of a rotated key
 # A CSV of suppressions, which is read as it comes: some millions of lines.

@@ -18,6 +18,7 @@ from sending.console.urls import urlpatterns as console_mail
 from sending.unsubscribe_page import unsubscribe_page
 from sending.urls import staff_urlpatterns as sending_staff
 from webhooks.console.urls import urlpatterns as console_webhooks
+from webhooks.urls import mailbox_addresses
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console-start")),
@@ -34,9 +35,11 @@ urlpatterns = [
     path("api/console/", include("projects.urls")),
     path("api/console/", include("sending.urls")),
     path("api/console/", include("webhooks.urls")),
+    path("v1/mailbox/", include(mailbox_addresses)),
     path("api/sudo/", include([*projects_staff, *queues_staff, *ips_staff, *sending_staff])),
     # The last one under /api, so that an unknown route has the API's error shape.
     path("api/<path:rest>", errors.unknown_route),
+    path("v1/<path:rest>", errors.unknown_route),
 ]
 
 handler400 = errors.bad_request

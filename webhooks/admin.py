@@ -1,19 +1,33 @@
-"""Staff admin: webhooks, never their secrets, and what they were told."""
+"""Staff admin: webhooks and mailboxes, never their secrets and tokens, and what they were told."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts import audit
 from projects.models import Project
 from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
-from webhooks.models import Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
+from webhooks.mailbox.holding import holding_of
+from webhooks.mailbox.manage import MailboxChange, update_mailbox
+from webhooks.models import (
+    Mailbox,
+    MailboxEvent,
+    MailboxItem,
+    MailboxToken,
+    Webhook,
+    WebhookDelivery,
+    WebhookLane,
+    WebhookReplay,
+    WebhookWaiting,
+)
 from webhooks.subscriptions import WebhookChange, update_webhook
 
 PROJECT = Link("project", Project)
 WEBHOOK = Link("webhook", Webhook, shows="url")
+MAILBOX = Link("mailbox", Mailbox, shows="name")
 STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
 
 
@@ -89,4 +103,72 @@ class WebhookReplayAdmin(Facts):
     """Orders to tell something again."""
 
     list_display = ("id", WEBHOOK, "only_failed", "made", "created_at", "finished_at")
+    ordering = ("-id",)
+
+
+@admin.register(Mailbox)
+class MailboxAdmin(Facts):
+    """Places from which receivers fetch."""
+
+    list_display = ("id", "name", PROJECT, "is_enabled", "events", "created_at")
+    list_display_links = ("id", "name")
+    list_filter = ("is_enabled",)
+    search_fields = ("name", "project__name")
+    search_help_text = "Name or project"
+    computed = ("holding",)
+    actions_detail = ("disable",)
+
+    @admin.display(description="Lies in it")
+    def holding(self, mailbox: Mailbox) -> str:
+        """Deposits and events that nobody has acknowledged."""
+        found = holding_of(mailbox, timezone.now())
+        since = f", the oldest of {found.oldest:%Y-%m-%d %H:%M} UTC" if found.oldest else ""
+        return f"{found.items} deposits, {found.in_hand} events in hand, {found.behind} not fetched{since}"
+
+    @confirmed(
+        "Disable",
+        question="Nobody may deposit into or fetch from “{}” from now on; what lies in it stays. Continue?",
+        icon="block",
+        form=WithReason,
+        fits=lambda mailbox: mailbox.is_enabled,
+        danger=True,
+    )
+    def disable(self, request: HttpRequest, mailbox: Mailbox, data: dict[str, Any]) -> str:
+        """Close a mailbox; the project's people may open it again."""
+        with transaction.atomic():
+            update_mailbox(mailbox, MailboxChange(is_enabled=False))
+            audit.record(
+                "mailbox.disabled",
+                actor=audit.actor_of(request),
+                subject=mailbox,
+                project_id=mailbox.project_id,
+                address=audit.address_of(request),
+                detail={"reason": data["reason"]},
+            )
+        return f"{mailbox} is disabled."
+
+
+@admin.register(MailboxToken)
+class MailboxTokenAdmin(Facts):
+    """Who may deposit into or fetch from a mailbox; never the tokens."""
+
+    secret = ("token_hash",)
+    list_display = ("id", "name", "kind", MAILBOX, "created_at")
+    ordering = ("-id",)
+
+
+@admin.register(MailboxItem)
+class MailboxItemAdmin(Facts):
+    """What lies in mailboxes, without its content."""
+
+    secret = ("payload", "digest")
+    list_display = ("id", MAILBOX, "sender", "size", "receive_count", "ready_at", "expires_at", "acked_at")
+    ordering = ("-id",)
+
+
+@admin.register(MailboxEvent)
+class MailboxEventAdmin(Facts):
+    """Events that were handed out and not acknowledged."""
+
+    list_display = ("id", MAILBOX, "event_id", "receive_count", "ready_at")
     ordering = ("-id",)

@@ -17,6 +17,7 @@ STATISTICS = 7_307
 # Classes of the two-key space.
 SENDER = 7_311
 SOURCE_IP = 7_312
+MAILBOX_DEPOSITS = 7_313
 
 
 @contextmanager

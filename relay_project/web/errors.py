@@ -24,7 +24,7 @@ UNAVAILABLE = "The service is temporarily unavailable. Please try again."
 TOO_LARGE = "The request is too large."
 UNSUPPORTED = "Unsupported format."
 BAD_REQUEST = "Bad request."
-API_PREFIX = "/api/"
+API_PREFIXES = ("/api/", "/v1/")
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +133,7 @@ def _answer(refusal: ApiError) -> JsonResponse:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(API_PREFIX)
+    return request.path.startswith(API_PREFIXES)
 
 
 def _no_route(request: HttpRequest) -> ApiError:

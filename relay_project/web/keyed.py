@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import ResolverMatch, resolve
 
 CACHED_PATHS = 1024  # what `resolve` makes of them, pattern by pattern, costs as much as reading a mail's addresses
-PREFIX = "/api/console/"  # not all of /api: the OpenID callback is a browser's
+PREFIXES = ("/api/console/", "/v1/mailbox/")  # not all of /api: the OpenID callback is a browser's
 
 
 class KeyedRequests:
@@ -22,7 +22,7 @@ class KeyedRequests:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_AUTHORIZATION" not in request.META or not request.path_info.startswith(PREFIX):
+        if "HTTP_AUTHORIZATION" not in request.META or not request.path_info.startswith(PREFIXES):
             return self.get_response(request)
         request.get_host()  # refuses what ALLOWED_HOSTS does not name
         request.resolver_match = match = _resolved(request.path_info)

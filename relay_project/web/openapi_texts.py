@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, str] = {
     "Inbound": "Mail that a project receives.",
     "Webhooks": "Who is told what happened.",
     "Live stream": "Events as they happen.",
+    "Mailboxes": "Places from which receivers fetch what they are told; `/v1/mailbox/` itself is described in the docs.",
     "Analytics": "Numbers about what was sent.",
     "API keys": "What programs authenticate with.",
     "Projects": "The project, and the people in it.",

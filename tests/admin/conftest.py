@@ -65,7 +65,17 @@ from sending.models import (
     Waiting,
 )
 from tests.admin.secret import SECRET
-from webhooks.models import Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
+from webhooks.models import (
+    Mailbox,
+    MailboxEvent,
+    MailboxItem,
+    MailboxToken,
+    Webhook,
+    WebhookDelivery,
+    WebhookLane,
+    WebhookReplay,
+    WebhookWaiting,
+)
 
 
 @pytest.fixture
@@ -125,6 +135,13 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             {"name": "rcpt", "duration_ms": 3, "command": "RCPT TO:<ann@example.net>", "reply_code": 450,
              "reply_text": "4.2.1 <b>Busy</b>"}]}},
     )  # fmt: skip
+    mailbox = Mailbox.objects.create(project=project, name="did:web:shop.example", events=["domain.created"])
+    token = MailboxToken.objects.create(mailbox=mailbox, kind="receive", name="worker 1", token_hash=SECRET)
+    item = MailboxItem.objects.create(
+        id=1 << 40, mailbox_id=mailbox.pk, digest=b"d" * 32, sender="worker 1", payload=SECRET, size=9, ready_at=now,
+        expires_at=now,
+    )  # fmt: skip
+    in_hand = MailboxEvent.objects.create(mailbox_id=mailbox.pk, event_id=1 << 40, ready_at=now)
     webhook = Webhook.objects.create(
         project=project, url="https://shop.example/hook", events=["domain.created"], secret=SECRET,
         previous_secret=SECRET, headers=f'{{"Authorization": "{SECRET}"}}',
@@ -171,6 +188,7 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
             attempt_id=attempt.pk, send_id=send.pk, recipient_id=recipient.pk, recipient_status="deferred",
             smtp_code=450, smtp_enhanced_code="4.2.1", smtp_message="<b>Busy</b>", rule="rcpt-4xx",
         ),
+        mailbox, token, item, in_hand,
         IdempotencyRecord.objects.create(
             project_id=project.pk, key="order-1", fingerprint="f", status_code=200, answer={"token": SECRET}
         ),

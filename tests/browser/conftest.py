@@ -64,6 +64,7 @@ class House:
             given_up=f"/console/{rows.shop.pk}/sends/{rows.given_up.uuid}",
             domain=f"/console/{rows.shop.pk}/domains/{rows.domain.pk}",
             pending=f"/console/{rows.shop.pk}/domains/{rows.pending.pk}",
+            mailbox=f"/console/{rows.shop.pk}/mailboxes/{rows.mailbox.pk}",
             webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
             member=f"/console/{rows.shop.pk}/members/{rows.member.pk}",
             unsubscribe=rows.unsubscribe,

@@ -46,7 +46,10 @@ from sending.models import (
 from sending.unsubscribe import PATH, PURPOSE
 from tests.browser.seed_inbound import receive
 from tests.sending.rollup import count_up
-from webhooks.models import Webhook
+from webhooks.mailbox.deposit import deposit, new_item
+from webhooks.mailbox.manage import MailboxChange, create_mailbox, create_token
+from webhooks.models import Mailbox, Webhook
+from webhooks.models.mailbox import TokenKind
 from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
 
 INVITATION_TOKEN = "an-invitation-of-the-seed"
@@ -95,6 +98,7 @@ class Seeded:
     given_up: Send
     message: SandboxMessage
     webhook: Webhook
+    mailbox: Mailbox
     member: Membership
     suppression: Suppression
     unsubscribe: str  # the path of a link
@@ -124,6 +128,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     key.is_enabled = False
     key.save()
     webhook = create_webhook(shop, "https://shop.example/relay/events", kinds_for(is_system=False), "Order status")[0]
+    mailbox = _mailbox(shop, now)
     other = create_webhook(shop, "https://metrics.shop.example:8443/in?source=relay", ["send.recipient.bounced"])[0]
     update_webhook(other, WebhookChange(is_enabled=False))
     Invitation.objects.create(
@@ -146,9 +151,22 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     suppression = _suppressions(shop, now)
     link = Subscription(shop.pk, send.pk, send.pk, "anna.lindqvist@example.net", "shop.example", "weekly letter")
     return Seeded(
-        alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, member,
+        alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, mailbox, member,
         suppression, PATH + make_token(link, ring(PURPOSE)), *receive(shop),
     )  # fmt: skip
+
+
+def _mailbox(shop: Project, now: datetime) -> Mailbox:
+    """With tokens and some deposits."""
+    mailbox = create_mailbox(
+        shop,
+        "did:web:warehouse.shop.example",
+        MailboxChange("The warehouse, behind its firewall", ["send.recipient.bounced"]),
+    )
+    create_token(mailbox, TokenKind.RECEIVE, "warehouse")
+    create_token(mailbox, TokenKind.DEPOSIT, "till")
+    deposit(mailbox.pk, "till", [new_item({"order": number}) for number in range(3)], now)
+    return mailbox
 
 
 def _suppressions(shop: Project, now: datetime) -> Suppression:

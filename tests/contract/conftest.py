@@ -60,6 +60,8 @@ def objects_of(api: Api, word: str) -> There:
     domain = Domain.objects.get(project=api.project).pk
     suppressed = made(api, "/suppressions", {"email": f"dora@{word}.example"})
     webhook = made(api, "/webhooks", {"url": f"https://{word}.example.com/a", "events": ["domain.created"]})["id"]
+    mailbox = made(api, "/mailboxes", {"name": f"did:web:{word}.example"})["id"]
+    token = made(api, f"/mailboxes/{mailbox}/tokens", {"kind": "receive"})["id"]
     key = made(api, "/api-keys", {"name": f"{word}'s other", "scopes": ["sends.read"]})["id"]
     dkim_key = made(api, f"/domains/{domain}/dkim-keys", {"algorithm": "ed25519"})["id"]
     invitation = made(api, "/invitations", {"email": f"eve@{word}.example", "role": "viewer"})["id"]
@@ -93,6 +95,8 @@ def objects_of(api: Api, word: str) -> There:
         "suppressions/{suppression_id}": suppressed["id"],
         "email/{email}": suppressed["email"],
         "webhooks/{webhook_id}": webhook,
+        "mailboxes/{mailbox_id}": mailbox,
+        "tokens/{token_id}": token,
         "sandbox/{message_id}": mail,
     }
 

@@ -47,6 +47,8 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "key_id": ApiKey.objects.filter(project=rows.shop).earliest("pk").pk,
         "suppression_id": rows.suppression.pk,
         "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
+        "mailbox_id": rows.mailbox.pk,
+        "token_id": rows.mailbox.tokens.earliest("pk").pk,
         "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
         "received_id": rows.received.pk,
@@ -77,7 +79,7 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
             str(part) in path
             for part in (
                 rows.send.uuid,
-                *("sandbox/", "domains/", "keys/", "webhooks/", "members/", "invitations/", "receiv", "routes/"),
+                *("sandbox/", "domains/", "keys/", "webhooks/", "mailboxes/", "members/", "invitations/", "receiv", "routes/"),
                 f"s/{rows.suppression.pk}/",
             )
         )

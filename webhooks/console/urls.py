@@ -1,8 +1,8 @@
-"""The console's pages about webhooks, below /console/<project_id>."""
+"""The console's pages about webhooks and mailboxes, below /console/<project_id>."""
 
 from django.urls import path
 
-from webhooks.console import webhooks
+from webhooks.console import mailboxes, webhooks
 
 urlpatterns = [
     path("/webhooks", webhooks.webhooks, name="console-webhooks"),
@@ -11,4 +11,13 @@ urlpatterns = [
     path("/webhooks/<int:webhook_id>/switch", webhooks.switch_webhook, name="console-switch-webhook"),
     path("/webhooks/<int:webhook_id>/secret", webhooks.new_secret, name="console-webhook-secret"),
     path("/webhooks/<int:webhook_id>/delete", webhooks.remove_webhook, name="console-delete-webhook"),
+    path("/mailboxes", mailboxes.mailboxes, name="console-mailboxes"),
+    path("/mailboxes/new", mailboxes.new_mailbox, name="console-new-mailbox"),
+    path("/mailboxes/<int:mailbox_id>", mailboxes.one_mailbox, name="console-mailbox"),
+    path("/mailboxes/<int:mailbox_id>/tokens", mailboxes.new_token, name="console-mailbox-tokens"),
+    path(
+        "/mailboxes/<int:mailbox_id>/tokens/<int:token_id>/delete", mailboxes.remove_token, name="console-mailbox-token"
+    ),
+    path("/mailboxes/<int:mailbox_id>/switch", mailboxes.switch_mailbox, name="console-switch-mailbox"),
+    path("/mailboxes/<int:mailbox_id>/delete", mailboxes.remove_mailbox, name="console-delete-mailbox"),
 ]
