@@ -6,11 +6,10 @@ for a mail.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+from relay_project.mail.lines import with_crlf
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +21,10 @@ class WireMessage:
 
     @classmethod
     def of(cls, message: bytes | Sequence[bytes] | WireMessage) -> WireMessage:
-        """Join the pieces and end each line with CRLF, the last one too.
-
-        Bare CRs and LFs are made CRLFs: servers differ in what they take them for, and one that took LF for a line end
-        could be made to see the end of the message where it is not (SMTP smuggling).
-        """
+        """Join the pieces and end each line with CRLF, the last one too, bare CRs and LFs as well."""
         if isinstance(message, WireMessage):
             return message
-        octets = message if isinstance(message, bytes) else b"".join(message)
-        if not octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r"):
-            octets = _BARE_LINE_END.sub(b"\r\n", octets)
+        octets = with_crlf(message if isinstance(message, bytes) else b"".join(message))
         if octets and not octets.endswith(b"\r\n"):
             octets += b"\r\n"
         return cls(octets, octets.startswith(b".") or b"\r\n." in octets)

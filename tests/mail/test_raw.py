@@ -1,12 +1,14 @@
 """mail.raw: a message that comes as MIME is kept as it is, and refused with a sentence where it cannot be sent."""
 
+import time
 from datetime import UTC, datetime
+from email import policy
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_project.mail.raw import InvalidRaw, complete, message_id_of, parts_of, read_raw
+from relay_project.mail.raw import InvalidRaw, _quick_addresses, complete, message_id_of, parts_of, read_raw
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 MAIL = (
@@ -91,3 +93,30 @@ def test_any_octets_are_read_or_refused(data: bytes) -> None:
         assert b"\n" not in kept.replace(b"\r\n", b"")
         complete(kept, "id@b.example", NOW)
         parts_of(kept)
+
+
+ADDRESSING = st.text(st.sampled_from('abJ .,<>@"=?:;()\\é\t-_'), max_size=40)
+
+
+@given(ADDRESSING)
+def test_plain_address_fields_are_read_as_the_stdlib_reads_them(text: str) -> None:
+    """The quick way for what nearly all mail has must not see other recipients or another sender."""
+    candidates = [text, f"J Smith <a.b@x.example>, {text}", f"{text} <a@x.example>"]
+    for candidate in candidates:
+        quick = _quick_addresses(candidate)
+        if quick is not None:
+            found = policy.default.header_factory("to", candidate).addresses
+            assert quick == [(one.addr_spec, one.display_name) for one in found]
+
+
+def test_a_field_with_a_space_before_its_colon_is_refused() -> None:
+    """Readers differ in whether that is a field at all, and a signature does not cover it."""
+    with pytest.raises(InvalidRaw, match="space before its colon"):
+        read_raw(b"From: a@b.example\r\nSubject : x\r\n\r\nx")
+
+
+def test_ten_megabytes_of_line_ends_are_looked_through_without_copies() -> None:
+    text = b"From: a@b.example\r\n\r\n" + b"\r\n" * 5_000_000
+    began = time.process_time()
+    assert len(read_raw(text).octets) == len(text)
+    assert time.process_time() - began < 1.0

@@ -11,8 +11,11 @@ import asyncio
 from collections.abc import Iterator
 from enum import StrEnum
 
+from relay_project.mail.lines import has_longer_line
+
 END = b"\r\n.\r\n"
 CR = 13
+CRS = 1024  # of a run of CRs that are kept together
 PIECE = 65_536  # octets that are converted at a time: some milliseconds at the worst
 MAX_TEXT_LINE = 65_536  # octets; RFC 5321 §4.5.3.1.6 says 1000, and newsletters' HTML comes back in reports as it was
 
@@ -60,11 +63,11 @@ class Intake:
     async def message(self) -> bytes:
         """The message, when it has ended: CRLF lines, dots unstuffed. Empty where it is refused, which may be now.
 
-        Ten megabytes of line feeds take most of a second, so others get their turn between the pieces.
+        Ten megabytes are work for a tenth of a second, so others get their turn between the pieces.
         """
         pieces: list[bytes] = []
         octets = 0
-        for piece in canonical_pieces(bytes(self._text)) if self.refusal is None else ():
+        for piece in canonical_pieces(self._text) if self.refusal is None else ():
             pieces.append(piece)
             octets += len(piece)
             if octets > self._limit:
@@ -73,39 +76,28 @@ class Intake:
             if len(pieces) > 1:
                 await asyncio.sleep(0)
         text = b"".join(pieces)
-        if has_long_line(text):
+        if has_longer_line(text, MAX_TEXT_LINE):
             self.refuse(Refusal.LONG_LINE)
         return b"" if self.refusal is not None else text
 
 
-def canonical_pieces(text: bytes) -> Iterator[bytes]:
-    """Of the octets from the CRLF in front to the one before the last dot: the message, in one piece where it needs no
-    change of line ends, else in pieces of PIECE octets."""
-    text = text.replace(b"\r\n.", b"\r\n")[2:]
-    ends = text.count(b"\r\n")
-    if text.count(b"\n") == ends and text.count(b"\r") == ends:
-        yield text
-        return
-    at = 0
+def canonical_pieces(text: bytes | bytearray) -> Iterator[bytes]:
+    """Of the octets from the CRLF in front to the one before the last dot: the message, in pieces of PIECE octets."""
+    at = 2
     while at < len(text):
         end = min(at + PIECE, len(text))
-        while end < len(text) and text[end - 1] == CR and end - at < 2 * PIECE:
+        while end < len(text) and text[end - 1] == CR and end - at < PIECE + CRS:
             end += 1  # what belongs to a CR stays with it
-        yield _with_crlf(text[at:end])
+        piece = bytes(text[at:end])
+        if piece.startswith(b".") and text[at - 2 : at] == b"\r\n":
+            piece = piece[1:]
+        yield _with_crlf(piece.replace(b"\r\n.", b"\r\n"))
         at = end
 
 
 def _with_crlf(text: bytes) -> bytes:
+    ends = text.count(b"\r\n")
+    if text.count(b"\n") == ends == text.count(b"\r"):
+        return text
     text = text.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")  # a text converted twice has one end, CRCRLF
     return text.replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-
-
-def has_long_line(text: bytes) -> bool:
-    """Whether a line is longer than MAX_TEXT_LINE; looked for in steps of that, so that it costs nothing."""
-    at = 0
-    while len(text) - at > MAX_TEXT_LINE:
-        end = text.rfind(b"\n", at, at + MAX_TEXT_LINE)
-        if end < 0:
-            return True
-        at = end + 1
-    return False

@@ -24,6 +24,7 @@ class Limits:
     mx_recipients: int = 100  # of a mail on port 25; RFC 5321 §4.5.3.1.8
     submission_recipients: int = 1000  # a login may have a number of its own
     connections: int = 1000
+    reserved_connections: int = 0  # of these, which port 25 does not get
     peer_connections: int = 50
     peer_connections_per_minute: int = 600
     auth_failures: int = 10  # of a peer, within `auth_pause_seconds`; then it is sent away for as long
@@ -33,7 +34,9 @@ class Limits:
     idle_commands: int = 100  # NOOP, RSET, VRFY and the like since the last mail
     command_seconds: float = 300.0  # for a whole line; RFC 5321 §4.5.3.2.7
     data_seconds: float = 180.0  # between two pieces of a message; §4.5.3.2.5
+    data_rate: int = 200  # octets a second that a message comes at, on the whole, once it has had `data_seconds`
     session_seconds: float = 3600.0
+    fruitless_seconds: float = 600.0  # without a mail that was taken
     message_seconds: float = 1800.0  # what a message that was begun in time may take beyond that
     handshake_seconds: float = 30.0
     proxy_seconds: float = 10.0
@@ -47,6 +50,7 @@ class TurnedAway(StrEnum):
     """Why a connection is not served."""
 
     FULL = "full"
+    RESERVED = "reserved"
     PEER_CONNECTIONS = "peer_connections"
     PEER_RATE = "peer_rate"
     AUTH_PAUSE = "auth_pause"

@@ -46,6 +46,7 @@ TOO_MANY_ERRORS = SmtpReply(421, "4.7.0", "Too many errors")
 TOO_MANY_FAILURES = SmtpReply(421, "4.7.0", "Too many failed logins; try again in a while")
 TOO_LONG_SILENT = SmtpReply(421, "4.4.2", "Waited too long")
 SESSION_OVER = SmtpReply(421, "4.4.2", "The connection is old; please make another one")
+FRUITLESS = SmtpReply(421, "4.4.2", "No mail has come for too long")
 STOPPING = SmtpReply(421, "4.3.2", "The server is stopping")
 NOT_SMTP = SmtpReply(421, "4.7.0", "This is an SMTP server")
 
@@ -56,6 +57,7 @@ MESSAGE_REFUSED = {
 }
 TURNED_AWAY = {
     TurnedAway.FULL: SmtpReply(421, "4.3.2", "Too many connections; try again later"),
+    TurnedAway.RESERVED: SmtpReply(421, "4.3.2", "Too many connections; try again later"),
     TurnedAway.PEER_CONNECTIONS: SmtpReply(421, "4.7.0", "Too many connections from you at once"),
     TurnedAway.PEER_RATE: SmtpReply(421, "4.7.0", "Too many connections from you in a minute"),
     TurnedAway.AUTH_PAUSE: TOO_MANY_FAILURES,

@@ -55,7 +55,7 @@ class SmtpServer:
         self.house = Household(hostname, domain, receptions, limits, certificates)
         self.listeners = [listener for listener in listeners if listener.service in receptions]
         self._loop = asyncio.get_running_loop()
-        self._wires: set[Wire] = set()
+        self._wires: dict[Wire, Service] = {}
         self._sessions: dict[asyncio.Task[None], Wire] = {}
         self._helpers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -75,6 +75,8 @@ class SmtpServer:
         found = [listener.trouble for listener in self.listeners if listener.trouble]
         if self.open_connections >= self.house.limits.connections:
             found.append(f"All {self.house.limits.connections} connections are taken.")
+        elif self._is_port_25_full():
+            found.append("All connections but those reserved for customers are taken.")
         certificates = self.house.certificates
         found += [certificates.trouble] if certificates.trouble else []
         if certificates.is_expired():
@@ -117,7 +119,7 @@ class SmtpServer:
     # --- Connections --------------------------------------------------------------------------------------------------
 
     def _make_wire(self, service: Service) -> Wire:
-        return Wire(partial(self._begin, service), self._wires.discard)
+        return Wire(partial(self._begin, service), self._forget)
 
     def _begin(self, service: Service, wire: Wire) -> None:
         """Somebody has connected."""
@@ -125,8 +127,8 @@ class SmtpServer:
         if peer is None:
             wire.abort()
             return
-        refusal = self._refusal()
-        self._wires.add(wire)
+        refusal = self._refusal(service)
+        self._wires[wire] = service
         if refusal is not None:
             self._turn_away(wire, service, refusal)
             return
@@ -140,10 +142,26 @@ class SmtpServer:
         self._sessions[task] = wire
         task.add_done_callback(self._sessions.pop)
 
-    def _refusal(self) -> TurnedAway | None:
+    def _forget(self, wire: Wire) -> None:
+        """Somebody has gone."""
+        self._wires.pop(wire, None)
+
+    def _refusal(self, service: Service) -> TurnedAway | None:
+        """Why there is no room: a flood on port 25 leaves customers theirs."""
+        limits = self.house.limits
         if self._stopping:
             return TurnedAway.STOPPING
-        return TurnedAway.FULL if len(self._wires) >= self.house.limits.connections else None
+        if len(self._wires) >= limits.connections:
+            return TurnedAway.FULL
+        if service is not Service.MX:
+            return None
+        return TurnedAway.RESERVED if self._is_port_25_full() else None
+
+    def _is_port_25_full(self) -> bool:
+        """Whether port 25 has all that it may have."""
+        limits = self.house.limits
+        others = sum(service is Service.MX for service in self._wires.values())
+        return bool(limits.reserved_connections) and others >= limits.connections - limits.reserved_connections
 
     def _admit(self, wire: Wire, peer: Peer) -> bool:
         """Count the peer in, or turn it away."""

@@ -51,6 +51,7 @@ class Session:
         self._limits, self._reception = house.limits, house.receptions[peer.service]
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + house.limits.session_seconds
+        self._fruit_until = self._loop.time() + house.limits.fruitless_seconds
         self._login: object | None = None
         self._mail: Transaction | None = None
         self._errors = self._idle = self._auth_failures = 0
@@ -90,7 +91,9 @@ class Session:
             now = self._loop.time()
             if now >= self._until:
                 raise End("session_over", replies.SESSION_OVER)
-            self._wire.deadline = min(now + self._limits.command_seconds, self._until)
+            if now >= self._fruit_until:
+                raise End("fruitless", replies.FRUITLESS)
+            self._wire.deadline = min(now + self._limits.command_seconds, self._until, self._fruit_until)
             try:
                 line = await self._wire.line(limit)
             except LongLine:
@@ -317,7 +320,7 @@ class Session:
         mail, self._mail = self._mail, None
         self._say(replies.GO_AHEAD)
         limit = self._most_octets()
-        octets = await receive(self._house, self._wire, limit, self._piece_deadline)
+        octets = await receive(self._house, self._wire, limit, self._deadlines())
         if isinstance(octets, Refusal):
             reply = replies.message_refused(octets, limit)
         else:
@@ -325,8 +328,15 @@ class Session:
         counts.count(counts.MAILS, self.peer.service, counts.result_of(reply))
         return reply
 
-    def _piece_deadline(self) -> float:
-        return min(self._loop.time() + self._limits.data_seconds, self._until + self._limits.message_seconds)
+    def _deadlines(self) -> Callable[[int], float]:
+        """Of the next piece of a message, after so many octets: a peer may pause, and must come forward on the whole."""
+        limits, began = self._limits, self._loop.time()
+
+        def deadline(octets: int) -> float:
+            due = began + limits.data_seconds + octets / limits.data_rate
+            return min(self._loop.time() + limits.data_seconds, due, self._until + limits.message_seconds)
+
+        return deadline
 
     async def _hand_over(self, mail: Transaction, octets: bytes) -> SmtpReply:
         self._wire.flush()
@@ -334,6 +344,7 @@ class Session:
         if reply.is_success:
             self.mails += 1
             self._errors = self._idle = 0
+            self._fruit_until = self._loop.time() + self._limits.fruitless_seconds
             counts.count(counts.OCTETS, self.peer.service, by=len(octets))
         return reply
 

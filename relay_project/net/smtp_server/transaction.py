@@ -56,10 +56,10 @@ async def ask(answer: Awaitable[Answer], seconds: float) -> Answer | SmtpReply:
         return replies.DEFECT
 
 
-async def receive(house: Household, wire: Wire, limit: int, until: Callable[[], float]) -> bytes | Refusal:
+async def receive(house: Household, wire: Wire, limit: int, until: Callable[[int], float]) -> bytes | Refusal:
     """Read a message to its end. At most `limit` octets of it are held, and those within the budget of all.
 
-    `until` gives the deadline of the next piece. Raises what Wire.more raises, and End.
+    `until` gives the deadline of the next piece, after so many octets. Raises what Wire.more raises, and End.
     """
     intake, held, passed = Intake(limit), 0, 0
     try:
@@ -77,7 +77,7 @@ async def receive(house: Household, wire: Wire, limit: int, until: Callable[[], 
                 return intake.refusal or octets
             if intake.refusal is not None and passed > limit * MOST_PASSED_OVER:
                 raise End("too_big", replies.message_refused(intake.refusal, limit))
-            wire.deadline = until()
+            wire.deadline = until(passed)
             await wire.more()
     finally:
         house.budget.give(held)

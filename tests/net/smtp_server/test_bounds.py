@@ -110,6 +110,21 @@ async def test_all_peers_together_have_so_many_connections(serve) -> None:
         assert (await third.reply()).enhanced == "4.3.2"
 
 
+async def test_a_flood_on_port_25_leaves_customers_their_connections(serve) -> None:
+    async with serve(connections=3, reserved_connections=1) as served:
+        held = [await served.connect() for _ in range(2)]
+        flooding = await served.connect(greeted=False)
+        assert (await flooding.reply()).enhanced == "4.3.2"
+        assert "reserved for customers" in served.server.troubles()[0]
+        customer = await served.connect(Service.SUBMISSION)
+        assert (await customer.ask(b"EHLO shop.test")).code == 250
+        held[0].hang_up()
+        async with asyncio.timeout(5):
+            while served.server.open_connections > 2:
+                await asyncio.sleep(0.01)
+        await served.connect()
+
+
 async def test_errors_end_the_connection(serve) -> None:
     async with serve(errors=5) as served:
         client = await served.connect()
@@ -162,6 +177,46 @@ async def test_a_message_that_stands_still_ends(serve) -> None:
         assert (await client.reply()).enhanced == "4.4.2"
         assert await client.is_hung_up_on()
         assert served.server.house.budget.used == 0
+
+
+async def test_a_message_that_drips_is_no_better_than_one_that_stands_still(serve) -> None:
+    """An octet in time each time would hold a connection for as long as all of them may last."""
+    async with serve(data_seconds=0.4, data_rate=1000) as served:
+        client = await served.connect()
+        await client.begin_mail()
+        last = asyncio.create_task(client.reply())
+        while not last.done():
+            await client.send(b"x\r\n")
+            await asyncio.wait({last}, timeout=0.05)
+        assert (await last).enhanced == "4.4.2"
+        assert await client.is_hung_up_on()
+        assert served.server.house.budget.used == 0
+
+
+async def test_a_message_that_comes_steadily_may_take_longer_than_a_pause(serve) -> None:
+    async with serve(data_seconds=0.4, data_rate=1000) as served:
+        client = await served.connect()
+        await client.begin_mail()
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2:
+            await client.send(b"x" * 500 + b"\r\n")
+            await asyncio.sleep(0.1)
+        await client.send(b".\r\n")
+        assert (await client.reply()).code == 250
+
+
+async def test_a_connection_that_brings_no_mail_ends_and_one_that_does_stays(serve) -> None:
+    async with serve(fruitless_seconds=0.6) as served:
+        idle, busy = await served.connect(), await served.connect()
+        last = asyncio.create_task(idle.reply())
+        began = time.monotonic()
+        while time.monotonic() - began < 1.4:
+            await busy.begin_mail()
+            await busy.send(b"x\r\n.\r\n")
+            assert (await busy.reply()).code == 250
+            await asyncio.sleep(0.1)
+        assert (await last).enhanced == "4.4.2"
+        assert (await busy.ask(b"NOOP")).code == 250
 
 
 async def test_a_connection_has_its_time(serve) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_project.net.smtp_server.data import MAX_TEXT_LINE, PIECE, Intake, Refusal, canonical_pieces, has_long_line
+from relay_project.mail.lines import has_longer_line
+from relay_project.net.smtp_server.data import CRS, MAX_TEXT_LINE, PIECE, Intake, Refusal, canonical_pieces
 from relay_project.net.smtp_server.model import Service
 
 BODY = b"Subject: x\r\n\r\nhello"
@@ -146,9 +147,9 @@ def test_a_message_that_outgrows_the_limit_by_its_line_ends_is_refused() -> None
 def test_long_lines_are_taken_up_to_a_bound() -> None:
     """RFC 5321 §4.5.3.1.6 says 1000 octets; reports hold what they hold."""
     line = b"x" * (MAX_TEXT_LINE - 2)
-    assert not has_long_line(b"a\r\n" + line + b"\r\n" + line + b"\r\nb\r\n")
-    assert has_long_line(b"a\r\n" + line + b"yyy\r\nb\r\n")
-    assert has_long_line(b"a\r\n" + line * 3)
+    assert not has_longer_line(b"a\r\n" + line + b"\r\n" + line + b"\r\nb\r\n", MAX_TEXT_LINE)
+    assert has_longer_line(b"a\r\n" + line + b"yyy\r\nb\r\n", MAX_TEXT_LINE)
+    assert has_longer_line(b"a\r\n" + line * 3, MAX_TEXT_LINE)
 
 
 @pytest.mark.parametrize("unit", [b"\n", b"\r", b"a\r\r\n", b"\r\n\n", b"abc\r"])
@@ -160,3 +161,24 @@ def test_line_ends_are_made_the_same_in_pieces_as_at_once(unit) -> None:
     expected = (text + b"\r\n").replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert message.count(b"\r\n") == message.count(b"\n") == message.count(b"\r")
     assert abs(message.count(b"\n") - expected.count(b"\n")) <= 3  # a run of CRs that is longer than a piece
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r", b"\r\n"])
+async def test_no_line_ends_hold_the_loop(unit) -> None:
+    """Ten megabytes of them took 160 ms at a time; a piece takes a few."""
+    intake = Intake(10 * 1024 * 1024)
+    intake.feed(unit * (10_000_000 // len(unit)) + b"\r\n.\r\n")
+    turns = 0
+    message = asyncio.create_task(intake.message())
+    while not message.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 75
+    assert max(map(len, canonical_pieces(b"\r\n" + unit * PIECE * 3))) <= 2 * (PIECE + CRS)
+
+
+def test_dots_are_unstuffed_at_the_beginning_of_a_piece_too() -> None:
+    line = b"x" * 1022 + b"\r\n"
+    text = b"\r\n" + line * 64 + b"..dot\r\n" + line + b"\n.bare\r\n"
+    assert len(line) * 64 == PIECE
+    assert b"".join(canonical_pieces(text)) == line * 64 + b".dot\r\n" + line + b"\r\n.bare\r\n"
