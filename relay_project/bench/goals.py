@@ -68,6 +68,11 @@ GOALS = (
     Goal("accept", "rate", 800, "POST /sends, one message each, requests/s"),
     Goal("accept-400", "percentiles.p99", 100, "POST /sends at 400/s, p99, ms", at_most=True),
     Goal("accept-batch", "rate", 10_000, "POST /sends/batch, 1,000 messages each, messages/s"),
+    Goal("submission", "rate", 800, "mails of 5 KB submitted over 32 kept connections, a second"),
+    Goal("submission", "percentiles.p99", 150, "the same, from the end of the data to the 250, p99, ms", at_most=True),
+    Goal("submission-8", "rate", 500, "the same over 8 kept connections, a second"),
+    Goal("submission-reconnect", "rate", 150, "the same with a connection, TLS and AUTH for each mail, a second"),
+    Goal("slow-peers", "ratio", 0.9, "submission beside 200 slow peers, against nobody slow"),
     Goal("reports", "stored_per_second", 500, "reports stored and acknowledged, a second"),
     Goal("reports", "rate", 300, "reports parsed and applied, a second"),
     *(

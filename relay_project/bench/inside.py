@@ -20,6 +20,7 @@ from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.reports import reports
 from relay_project.bench.scenarios import PEER_SCENARIO
 from relay_project.bench.search import search
+from relay_project.bench.submission import submission
 from relay_project.bench.suppressions import suppressions
 from relay_project.supervise import sigterm_as_interrupt
 
@@ -31,6 +32,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     PEER_SCENARIO: postfix,
     "search": search,
     "reports": reports,
+    "submission": submission,
     "suppressions": suppressions,
     BUILD_HISTORY: build_history,
     BUILD_ARCHIVE: build_archive,

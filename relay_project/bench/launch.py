@@ -91,7 +91,7 @@ def _run_over(plan: Plan, place: Place, database: BenchDatabase) -> dict[str, An
 def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, str]:
     """The settings of a run and of the processes it starts; what tunes the engine is taken from the caller's."""
     probes = ("PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "PROBE_SMTP")
-    ports = choose_ports(dict.fromkeys(("WEB_BIND", *probes, "SANDBOX_SMTP", "SMTP_MX"), 0))
+    ports = choose_ports(dict.fromkeys(("WEB_BIND", *probes, "SANDBOX_SMTP", "SMTP_MX", "SMTP_SUBMISSION"), 0))
     return {
         **os.environ,
         "RELAY_ENV_FILE": os.devnull,
@@ -102,7 +102,6 @@ def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, 
         "APP_SECRET": database.secret or secrets.token_urlsafe(32),
         "INSTANCE_DOMAIN": INSTANCE_DOMAIN if plan.signatures == 2 else UNSIGNED_DOMAIN,
         "SERVER_NAME": "bench",
-        "SMTP_SUBMISSION": "",
         "SMTP_SUBMISSIONS": "",
         "SOURCE_IPS": ",".join(plan.source_ips),
         "SANDBOX_INTERNET": "false",

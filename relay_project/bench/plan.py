@@ -64,10 +64,12 @@ class Plan:
     ifma: bool = True  # signing may use AVX-512 IFMA, where the processor has it
     processes: int = 2
     source_ips: tuple[str, ...] = ("127.0.0.2", "127.0.0.3")
-    seconds: float = 10.0  # of `accept`
-    connections: int = 8  # of `accept`, and of `end_to_end` through HTTP
+    seconds: float = 10.0  # of `accept` and `submission`
+    connections: int = 8  # of `accept` and `submission`, and of `end_to_end` through HTTP
     http: bool = False  # `end_to_end` accepts through POST /sends/batch, and not by calls of accept_many()
     batch: int = 100  # messages of one accept_many(), or of a request of `accept`
+    reconnect: bool = False  # `submission` makes a connection for each mail
+    slow_peers: int = 0  # that hold connections to run_smtp beside `submission`, and hardly say anything
     readers: bool = False  # `accept` beside run_webhooks, which counts what was accepted and makes it findable
     pace: float = 0.0  # messages (of `accept`: requests) a second; 0: as fast as it can
     backlog: int = 0  # mails of another project that are waiting before `latency` begins
@@ -94,7 +96,7 @@ class Plan:
     @property
     def deadline_seconds(self) -> float:
         """How long the measured part may take."""
-        if self.scenario == "accept":
+        if self.scenario in ("accept", "submission"):
             return self.seconds + START_SECONDS
         mails = self.traffic.mails
         paced = self.traffic.messages / self.pace if self.pace else 0.0

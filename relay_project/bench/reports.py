@@ -4,13 +4,12 @@ First run_smtp takes them while nobody reads, then run_webhooks reads what is th
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import uvloop
 from django.conf import settings
@@ -19,8 +18,9 @@ from django.db import connection
 from ips.models import SourceIp
 from relay_project.bench.facts import facts, percentiles
 from relay_project.bench.letters import batches
-from relay_project.bench.plan import START_SECONDS, BenchError, Plan
+from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.process import Meter, Process
+from relay_project.bench.smtp_load import SmtpClient, await_smtp
 from relay_project.bench.stage import make_stage, server_pid, take, wait_until
 from relay_project.db.keyring import ring
 from relay_project.mail.simulator import REFUSALS, Kind
@@ -76,7 +76,7 @@ def reports(plan: Plan, folder: Path) -> dict[str, Any]:
     mails = [_report(left, number) for number, left in enumerate(_mail_that_left(plan))]
     conditions = facts(plan)
     with Process(["run_smtp"], {}, folder) as smtp:
-        _await_smtp(smtp)
+        await_smtp(smtp, settings.SMTP_MX[0])
         began, server = time.perf_counter(), Meter.start(smtp, server_pid())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             seconds = runner.run(_store(mails, plan.connections))
@@ -132,70 +132,20 @@ def _report(left: _Left, number: int) -> _Report:
     return _Report(left.path, octets.replace(b"\r\n.", b"\r\n.."))
 
 
-def _await_smtp(smtp: Process) -> None:
-    """Until it listens."""
-
-    def listens() -> bool:
-        smtp.check_alive()
-        try:
-            socket.create_connection(settings.SMTP_MX[0], 1.0).close()
-        except OSError:
-            return False
-        return True
-
-    if not wait_until(listens, START_SECONDS):
-        raise BenchError("run_smtp does not listen.")
-
-
 async def _store(mails: Sequence[_Report], connections: int) -> list[float]:
     """Each connection hands over one after the other; the seconds that each took."""
     waiting = iter(mails)
     seconds: list[float] = []
 
     async def connection_of_many() -> None:
-        async with _Client(*settings.SMTP_MX[0]) as client:
+        async with SmtpClient(settings.SMTP_MX[0], REPORTER) as client:
             for mail in waiting:
                 began = time.perf_counter()
-                await client.hand_over(mail)
+                await client.hand_over("", [mail.path], mail.octets)
                 seconds.append(time.perf_counter() - began)
 
     await asyncio.gather(*(connection_of_many() for _ in range(connections)))
     return seconds
-
-
-class _Client:
-    """A connection of a mail server's that says MAIL and RCPT in one go (RFC 2920), and leaves the rest to its peer."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._address = host, port
-
-    async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(*self._address)
-        await self._hear(220)
-        await self._say(f"EHLO {REPORTER}", 250)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-
-    async def hand_over(self, mail: _Report) -> None:
-        """One mail from the null sender."""
-        await self._say(f"MAIL FROM:<>\r\nRCPT TO:<{mail.path}>\r\nDATA", 250, 250, 354)
-        self._writer.write(mail.octets + b".\r\n")
-        await self._hear(250)
-
-    async def _say(self, text: str, *codes: int) -> None:
-        self._writer.write(text.encode() + b"\r\n")
-        for code in codes:
-            await self._hear(code)
-
-    async def _hear(self, code: int) -> None:
-        while True:
-            line = await self._reader.readline()
-            if line[3:4] != b"-":
-                break
-        if not line.startswith(str(code).encode()):
-            raise BenchError(f"A report was answered {line.decode(errors='replace').strip() or 'by hanging up'}.")
 
 
 def _unread() -> int:

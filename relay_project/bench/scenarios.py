@@ -58,6 +58,11 @@ SCENARIOS = {
         ("body_bytes", "seconds", "connections", "batch", "pace", "readers"),
         {"batch": 1, "connections": 32},
     ),
+    "submission": Scenario(
+        "mails submitted to run_smtp with STARTTLS and AUTH, over kept connections or one for each; nobody sends",
+        ("body_bytes", "seconds", "connections", "reconnect", "slow_peers"),
+        {"body_bytes": 5_000, "connections": 32},
+    ),
     "suppressions": Scenario(
         "a CSV of 1 M suppressed addresses is imported over HTTP, searched and exported",
         ("messages",),
@@ -105,6 +110,14 @@ COMPARISONS = {
         {"readers": True},
         ("body_bytes", "seconds", "connections", "batch", "pace"),
         {"batch": 1, "connections": 32},
+    ),
+    "slow-peers": Comparison(
+        "submission beside 200 slow peers, against nobody slow",
+        "submission",
+        {"slow_peers": 0},
+        {},
+        ("body_bytes", "seconds", "connections", "reconnect", "slow_peers"),
+        {"connections": 8, "slow_peers": 200},
     ),
     "peers": Comparison(
         "end_to_end with one signature, against smtp-source, Postfix and OpenDKIM on the same sink",

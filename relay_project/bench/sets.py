@@ -13,6 +13,7 @@ LATENCY_300 = {"pace": 300.0, "messages": 6_000}
 LATENCY_BACKLOG = {"pace": 5.0, "messages": 100, "backlog": 100_000}
 ACCEPT_400 = {"pace": 400.0, "connections": 16}  # half of the goal of `accept`
 ACCEPT_BATCH = {"batch": 1000, "connections": 4}
+SUBMISSION = {"seconds": 8.0}
 
 QUICK = {
     "drain": Entry("drain"),
@@ -49,6 +50,10 @@ FULL = {
     "readers-400": Entry("readers", {"pace": 400.0, "connections": 16}),
     "peers": Entry("peers", {"messages": 10_000}, repeat=THRICE),
     "reports": Entry("reports", repeat=THRICE),
+    "submission": Entry("submission", SUBMISSION),
+    "submission-8": Entry("submission", {**SUBMISSION, "connections": 8}),
+    "submission-reconnect": Entry("submission", {**SUBMISSION, "connections": 8, "reconnect": True}),
+    "slow-peers": Entry("slow-peers", {"seconds": 8.0}),
     "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }

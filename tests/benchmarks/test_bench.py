@@ -116,6 +116,15 @@ def test_accept_counts_requests_that_are_in_the_database(server: str) -> None:
     assert bench_databases(server) == []
 
 
+@pytest.mark.journey
+def test_submission_counts_mails_that_are_in_the_database(server: str) -> None:
+    options = ("--seconds", "1", "--connections", "2", "--slow-peers", "4", "--reconnect")
+    result = result_of(bench("submission", "--json", *options, database_url=server))
+    assert (result["connections"], result["reconnect"], result["slow_peers"]) == (2, True, 4)
+    assert (result["duplicates"], result["body_bytes"]) == (0, 5000)
+    assert bench_databases(server) == []
+
+
 def test_a_database_that_does_not_answer_is_one_sentence() -> None:
     run = bench("drain", database_url="postgresql://nobody@127.0.0.1:1/nothing")
     assert run.returncode == 1
