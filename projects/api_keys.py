@@ -6,7 +6,7 @@ Lesson S3: a disabled key is refused. A key or a person can give a key only scop
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -34,6 +34,7 @@ IP_NEEDED = 'At least one allowed IP is required when the "sends.send" scope is 
 
 _BY_HASH = RequestLookup(ApiKey, "key_hash", follow="project")  # every request of the API by a key begins with it
 
+Known = Mapping[str, ApiKey | None]  # by token
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -129,14 +130,20 @@ def delete_key(key: ApiKey, caller: Caller | None = None) -> None:
         key.delete()
 
 
-def authenticate_key(token: str, address: str, now: datetime) -> ApiKey:
+def keys_of(tokens: Collection[str]) -> Known:
+    """The keys of several tokens in one look-up, for authenticate_key()."""
+    return dict(zip(tokens, _BY_HASH.of_requests([hash_token(token) for token in tokens]), strict=True))
+
+
+def authenticate_key(token: str, address: str, now: datetime, known: Known | None = None) -> ApiKey:
     """The key of a token, with its project; raises KeyRefused. Notes the access, at most once a minute.
 
-    `address` is the client's, as the trusted proxies tell it; empty when there is none (a unix socket).
+    `address` is the client's, as the trusted proxies tell it; empty when there is none (a unix socket). `known` has been
+    looked up just now, for whoever comes with several.
     """
     token_hash = hash_token(token)
     check_guess(address, token_hash)
-    key = _BY_HASH.of_request(token_hash) or _by_former(token_hash, now)
+    key = (_BY_HASH.of_request(token_hash) if known is None else known[token]) or _by_former(token_hash, now)
     if key is None:
         note_wrong(address, now)
         raise KeyRefused("Invalid API key.")

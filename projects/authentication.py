@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from accounts.access_token import is_token
 from accounts.models import User
 from projects.access import Caller, NoAccess, caller_for
-from projects.api_keys import authenticate_key
+from projects.api_keys import Known, authenticate_key
 from projects.permissions import check_scope
 from projects.scopes import SCOPES, Scope
 from projects.tokens import authenticate_token
@@ -62,9 +62,9 @@ def _by_key(request: HttpRequest, header: str, project_level: bool) -> Caller:
     return caller
 
 
-def caller_by_key(token: str, address: str) -> Caller:
-    """Who comes with a key from that address, over HTTP or SMTP; raises ApiError 403 or 429."""
-    key = authenticate_key(token, address, datetime.now(UTC))
+def caller_by_key(token: str, address: str, known: Known | None = None) -> Caller:
+    """Who comes with a key from that address, over HTTP or SMTP; raises ApiError 403 or 429. `known`: as keys_of() gives."""
+    key = authenticate_key(token, address, datetime.now(UTC), known)
     return Caller(frozenset(key.scopes), key.project, api_key=key, address=address)
 
 

@@ -5,13 +5,15 @@ numbers, one by 422 has counted, and a 429 is never an idempotent answer. One st
 before anything else is done; never called in the transaction that it limits.
 """
 
+from collections.abc import Sequence
+
 from django.http import HttpRequest
 
 from projects.access import Caller
 from projects.limit_events import tell_of_limit
 from projects.limits import Limits, key_meter, limits_of, person_meter, sends_meter, token_meter
 from projects.models import Project
-from relay_project.db.rates import Spent, Window, spend
+from relay_project.db.rates import Spent, Window, spend, spend_each
 from relay_project.metrics import Counter
 from relay_project.web.errors import ApiError
 from relay_project.web.rate_headers import tell_rate
@@ -37,9 +39,9 @@ def use_request(request: HttpRequest, caller: Caller) -> None:
         raise _too_many(caller.project, name, spent)
 
 
-def use_sends(request: HttpRequest | None, caller: Caller, cost: int = 1) -> None:
+def use_sends(request: HttpRequest, caller: Caller, cost: int = 1) -> None:
     """Count a call that brings `cost` messages, against its project's limits. Raises ApiError 429, or 400 for more
-    messages than an hour or a day ever allows. Without a request (SMTP) nobody is told what is left.
+    messages than an hour or a day ever allows.
 
     A person's call is one of their requests as well, and has their pace.
     """
@@ -47,14 +49,25 @@ def use_sends(request: HttpRequest | None, caller: Caller, cost: int = 1) -> Non
     assert project is not None  # whoever sends is in one
     limits = limits_of(project)
     is_session = caller.api_key is None and not caller.by_token
-    if is_session and request is not None:
+    if is_session:
         use_request(request, caller)
     _check_fits(limits, cost)
     spent = spend(sends_meter(project), cost, limits.session_sends if is_session else limits.sends)
-    if request is not None and (not is_session or spent.refused is not None):
+    if not is_session or spent.refused is not None:
         _tell(request, spent, spent.refused or Window.SECOND)
     if spent.refused is not None:
         raise _too_many(project, f"sends_per_{spent.refused}", spent)
+
+
+def use_sends_each(callers: Sequence[Caller]) -> list[ApiError | None]:
+    """Count one message of each, of callers with keys whose messages came at once (SMTP); the refusal of who has no room."""
+    projects = [caller.project for caller in callers if caller.project is not None]  # a key has one
+    limits = [limits_of(project) for project in projects]
+    spent = spend_each([(sends_meter(project), 1, own.sends) for project, own in zip(projects, limits, strict=True)])
+    return [
+        None if one.refused is None else _too_many_sends(own, one.refused, one.reset_seconds(one.refused))
+        for one, own in zip(spent, limits, strict=True)
+    ]
 
 
 _NOWHERE = Project()  # at organisation level the instance's numbers hold

@@ -84,7 +84,7 @@ VERSION = "0.1.0"
 DNS_RESOLVERS = read_addresses(env, "DNS_RESOLVERS", default_port=53)  # empty: the system's
 DNS_TRUST_AD = read_choice(env, "DNS_TRUST_AD", ("auto", "true", "false"))  # whether DNSSEC's AD bit is believed
 # How many submitted mails may be with the database at once, each in a thread with a connection of its own.
-SUBMISSION_THREADS = read_positive(env, "SUBMISSION_THREADS", default=8, maximum=100)
+SUBMISSION_THREADS = read_positive(env, "SUBMISSION_THREADS", default=2, maximum=100)
 OUTGOING_SMTP_PORT = read_positive(env, "OUTGOING_SMTP_PORT", default=25, maximum=65535)
 SIMULATOR_DOMAIN = read_domain(env, "SIMULATOR_DOMAIN", default=f"simulator.{INSTANCE_DOMAIN}")
 SANDBOX_SMTP = read_endpoint(env, "SANDBOX_SMTP", default="127.0.0.1:2525")
@@ -177,6 +177,9 @@ if SMTP_KEY_FILE and not SMTP_CERTIFICATE_FILE:
     raise ImproperlyConfigured("SMTP_KEY_FILE is set: SMTP_CERTIFICATE_FILE is needed beside it.")
 SMTP_PROXIES = read_networks(env, "SMTP_PROXIES")  # who must begin with the PROXY protocol; default: nobody
 SMTP_CONNECTIONS = read_positive(env, "SMTP_CONNECTIONS", default=1000, maximum=50_000)
+SMTP_RESERVED_CONNECTIONS = min(
+    read_positive(env, "SMTP_RESERVED_CONNECTIONS", default=200, minimum=0, maximum=50_000), SMTP_CONNECTIONS // 2
+)
 SMTP_PEER_CONNECTIONS = read_positive(env, "SMTP_PEER_CONNECTIONS", default=50, maximum=50_000)
 SMTP_PEER_CONNECTIONS_PER_MINUTE = read_positive(
     env, "SMTP_PEER_CONNECTIONS_PER_MINUTE", default=600, maximum=1_000_000
@@ -184,6 +187,9 @@ SMTP_PEER_CONNECTIONS_PER_MINUTE = read_positive(
 SMTP_UNLIMITED_PEERS = read_networks(env, "SMTP_UNLIMITED_PEERS", default=("127.0.0.0/8", "::1/128"))
 SMTP_AUTH_FAILURES = read_positive(env, "SMTP_AUTH_FAILURES", default=10, maximum=10_000)
 SMTP_AUTH_PAUSE_SECONDS = read_positive(env, "SMTP_AUTH_PAUSE_SECONDS", default=60, maximum=86_400)
+SMTP_SESSION_SECONDS = read_positive(env, "SMTP_SESSION_SECONDS", default=3600, minimum=60, maximum=86_400)
+SMTP_FRUITLESS_SECONDS = read_positive(env, "SMTP_FRUITLESS_SECONDS", default=600, minimum=60, maximum=86_400)
+SMTP_DATA_RATE = read_positive(env, "SMTP_DATA_RATE", default=200, maximum=1_000_000)
 SMTP_MX_RECIPIENTS = read_positive(env, "SMTP_MX_RECIPIENTS", default=100, minimum=100, maximum=10_000)  # RFC 5321
 SMTP_BYTES_IN_FLIGHT = max(read_positive(env, "SMTP_BYTES_IN_FLIGHT", default=256 * 1024 * 1024), 2 * MAX_MESSAGE_BYTES)
 

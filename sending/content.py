@@ -45,6 +45,7 @@ class StoredMessage:
     recipients: Sequence[tuple[str, str, str]]
     list_unsubscribe: str | None = None  # the value of that field, where our link stands in it
     raw: bytes | None = None  # the customer's own MIME, in place of subject, bodies and files
+    raw_message_id: str | None = None  # its own Message-ID, for who knows it: it need not be looked for
     variables: Mapping[str, str] | None = None  # bodies and headers are shared, and these are to be filled in
     is_forwarded: bool = False  # `raw` came from outside and leaves as it is, with nothing of ours that is not in it
 
@@ -56,13 +57,8 @@ class StoredMessage:
     @property
     def message_id(self) -> str:
         """Without angle brackets: the contract's `<uuid>@<from-domain>`, or that of the customer's own MIME."""
-        own = None if self.raw is None else message_id_of(self.raw)
+        own = self.raw_message_id or (None if self.raw is None else message_id_of(self.raw))
         return own or f"{self.uuid}@{self.from_domain}"
-
-    @property
-    def has_octets(self) -> bool:
-        """It carries files or MIME."""
-        return bool(self.attachment_bodies) or self.raw is not None
 
 
 def personal(stored: StoredMessage) -> StoredMessage:

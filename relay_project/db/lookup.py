@@ -91,9 +91,19 @@ class RequestLookup(Lookup[Row]):
         try:
             return self._gather.do(value)
         except (OperationalError, InterfaceError):
-            if not connection.is_usable():
-                connection.close()
+            _look_at_connection()
             return self.among([value])[0]
+
+    def of_requests(self, values: Sequence[Any]) -> list[Row | None]:
+        """The rows of several requests that are dealt with as one, in their order."""
+        cast("Any", connection).health_check_done = True
+        try:
+            return self.among(values)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block:
+                raise
+            _look_at_connection()
+            return self.among(values)
 
     def among(self, values: Sequence[Any]) -> list[Row | None]:
         """The rows of several values, in their order; each an object of its own."""
@@ -139,6 +149,12 @@ class Remembered(Lookup[Row]):
     def forget(self) -> None:
         """Ask the database again."""
         self._rows.clear()
+
+
+def _look_at_connection() -> None:
+    """Have one that was lost opened anew."""
+    if not connection.is_usable():
+        connection.close()
 
 
 def forget_remembered() -> None:

@@ -117,6 +117,11 @@ def spend(subject: str, cost: int, caps: Caps, now: datetime | None = None) -> S
     return _spend_each([asked])[0] if connection.in_atomic_block else _gather.do(asked)
 
 
+def spend_each(asked: Sequence[tuple[str, int, Caps]]) -> list[Spent]:
+    """As spend(), for several (subject, cost, caps) in one statement, each by itself; in their order."""
+    return _spend_each([_Asked(subject, cost, caps, None) for subject, cost, caps in asked])
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     subject: str

@@ -8,6 +8,7 @@ Single messages of a process's threads share transactions: whoever comes while o
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -30,12 +31,14 @@ IN_FLIGHT_SECONDS = 3.0  # how long a call waits for another one with its key
 LOOK_AGAIN_SECONDS = 0.02
 MAX_BATCH_OCTETS = 256 * 1024 * 1024  # composed messages of a call, without their files: some seconds of a core
 
+Asked = tuple[Project, SendRequest]
+
 _gather: Gather[Candidate, Outcome] = Gather(admit, TOGETHER)
 
 
 def accept(project: Project, request: SendRequest, now: datetime) -> Accepted:
     """Accept one message durably; raises Refused. Call it outside any transaction, or success is not yet durable."""
-    outcome = _accept_each(project, [request], now, _together)[0]
+    outcome = _accept_each([(project, request)], now, _together)[0]
     if isinstance(outcome, Refused):
         raise outcome
     return outcome
@@ -43,7 +46,15 @@ def accept(project: Project, request: SendRequest, now: datetime) -> Accepted:
 
 def accept_many(project: Project, requests: Sequence[SendRequest], now: datetime) -> list[Outcome]:
     """Accept a batch in one transaction: each message has its own outcome, in the order given."""
-    return _accept_each(project, requests, now, admit)
+    return _accept_each([(project, request) for request in requests], now, admit)
+
+
+def accept_together(asked: Sequence[Asked], now: datetime) -> list[Outcome]:
+    """Accept messages of several projects in one transaction, each with its own outcome, in the order given.
+
+    Nobody waits: one whose key is in flight elsewhere is InFlight.
+    """
+    return _accept_each(asked, now, admit, patience=0.0)
 
 
 def accept_forward(project: Project, domain: Domain, request: SendRequest, now: datetime) -> Accepted:
@@ -69,8 +80,9 @@ def accept_batch(
     Raises Refused for a key of another body, or one that is in flight for longer than IN_FLIGHT_SECONDS.
     """
     work = partial(admit, octets=MAX_BATCH_OCTETS)
+    asked = [(project, request) for request in requests]
     if whole is None:
-        return _accept_each(project, requests, now, work)
+        return _accept_each(asked, now, work)
     give_up = time.monotonic() + IN_FLIGHT_SECONDS
     while True:
         try:
@@ -78,7 +90,7 @@ def accept_batch(
                 used = whole.hold(cursor)
                 if used is not None:
                     return used
-                outcomes = _accept_each(project, requests, now, work, patience=0.0)
+                outcomes = _accept_each(asked, now, work, patience=0.0)
                 if any(isinstance(outcome, Accepted) for outcome in outcomes):
                     whole.record(cursor, outcomes)
                 return outcomes
@@ -94,24 +106,23 @@ def check(project: Project, request: SendRequest, now: datetime) -> None:
 
 
 def _accept_each(
-    project: Project,
-    requests: Sequence[SendRequest],
+    asked: Sequence[Asked],
     now: datetime,
     work: Callable[[Sequence[Candidate]], Sequence[Outcome]],
     patience: float = IN_FLIGHT_SECONDS,
 ) -> list[Outcome]:
     outcomes: Outcomes = {}
     candidates: dict[int, Candidate] = {}
-    known: dict[str, Domain | None] = {}
-    for place, request in enumerate(requests):
+    known: dict[int, dict[str, Domain | None]] = defaultdict(dict)  # by project
+    for place, (project, request) in enumerate(asked):
         try:
-            candidates[place] = _candidate(project, request, known, now)
+            candidates[place] = _candidate(project, request, known[project.pk], now)
         except Refused as refusal:
             outcomes[place] = refusal
-    outcomes |= _replays(project, {place: requests[place] for place in outcomes if requests[place].idempotency_key})
+    outcomes |= _replays({place: asked[place] for place in outcomes})
     outcomes |= _admitted(candidates, work, patience)
     REFUSED.inc(sum(isinstance(outcome, Refused) for outcome in outcomes.values()))
-    return [outcomes[place] for place in range(len(requests))]
+    return [outcomes[place] for place in range(len(asked))]
 
 
 def _candidate(project: Project, request: SendRequest, known: dict[str, Domain | None], now: datetime) -> Candidate:
@@ -126,14 +137,21 @@ def _candidate(project: Project, request: SendRequest, known: dict[str, Domain |
     return Candidate(project, request, domain, recipients, rules.check_priority(project, request), now)
 
 
-def _replays(project: Project, refused: dict[int, SendRequest]) -> Outcomes:
+def _replays(refused: dict[int, Asked]) -> Outcomes:
     """What the key of a refused message got an answer for before: that holds whatever the rules say now."""
-    keys = {key for request in refused.values() if (key := request.idempotency_key) and rules.is_key(key)}
-    used = idempotency.find(project.pk, keys)
+    keys: dict[int, set[str]] = defaultdict(set)
+    for project, request in refused.values():
+        if (key := request.idempotency_key) and rules.is_key(key):
+            keys[project.pk].add(key)
+    used = {
+        (project_id, key): record
+        for project_id in keys
+        for key, record in idempotency.find(project_id, keys[project_id]).items()
+    }
     return {
-        place: used[key].answer_to(request)
-        for place, request in refused.items()
-        if (key := request.idempotency_key) in used
+        place: record.answer_to(request)
+        for place, (project, request) in refused.items()
+        if (record := used.get((project.pk, request.idempotency_key or "")))
     }
 
 

@@ -81,3 +81,11 @@ class Refused(ValueError):
         self.status = status
         self.field = field
         self.retry_after = retry_after
+
+
+class TooLarge(Refused):
+    """The message has more octets than the project may send."""
+
+
+class TooManyRecipients(Refused):
+    """The message has more recipients than the project may name."""

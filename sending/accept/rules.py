@@ -10,7 +10,7 @@ from projects.models.domain import MAY_SEND
 from relay_project.db.lookup import Remembered
 from relay_project.mail.address import InvalidAddress, Mailbox, parse_mailbox
 from sending.accept.idempotency import MAX_KEY
-from sending.accept.request import Refused, RequestedRecipient, SendRequest
+from sending.accept.request import Refused, RequestedRecipient, SendRequest, TooLarge, TooManyRecipients
 from sending.models import Priority
 
 MAX_LINE = 998  # characters of a name or a subject, what the columns hold; RFC 5322 §2.1.1 has it for a line
@@ -46,7 +46,7 @@ def check_recipients(request: SendRequest, most: int) -> list[RequestedRecipient
     if not request.recipients:
         raise Refused("This value should not be blank.", status=422, field="to")
     if len(request.recipients) > most:
-        raise Refused(
+        raise TooManyRecipients(
             f"Total number of recipients (To, Cc, Bcc) exceeds the maximum allowed limit of {most}.", field="to"
         )
     seen: dict[str, RequestedRecipient] = {}
@@ -71,7 +71,7 @@ def check_list_unsubscribe(request: SendRequest, recipients: Sequence[RequestedR
 def check_size(size: int, most: int) -> int:
     """The composed length, within the limit (octets)."""
     if size > most:
-        raise Refused(f"Email size exceeds the maximum allowed size of {in_units(most)}.")
+        raise TooLarge(f"Email size exceeds the maximum allowed size of {in_units(most)}.")
     return size
 
 

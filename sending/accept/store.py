@@ -104,6 +104,7 @@ def stored_form(
         recipients=[(r.type.value, r.address, r.name) for r in recipients],
         list_unsubscribe=list_unsubscribe,
         raw=None if request.raw is None else request.raw.octets,
+        raw_message_id=None if request.raw is None else request.raw.message_id,
         variables=request.variables,
         is_forwarded=request.forwarded_from is not None,
     )
@@ -124,8 +125,10 @@ def _subject(request: SendRequest) -> str | None:
 # `json`, not `jsonb`: the texts are read once, and a batch may be larger than the 256 MB of a jsonb.
 _WRITE = """
 WITH part AS MATERIALIZED (
-  SELECT * FROM json_to_recordset(%(parts)s::json)
-    AS c(id bigint, project bigint, html text, text text, headers jsonb, attachments jsonb)
+  SELECT * FROM ROWS FROM (
+    json_to_recordset(%(parts)s::json)
+      AS (id bigint, project bigint, html text, text text, headers jsonb, attachments jsonb),
+    unnest(%(raws)s::bytea[])) AS c(id, project, html, text, headers, attachments, raw)
 ), message AS MATERIALIZED (
   SELECT * FROM json_to_recordset(%(messages)s::json)
     AS m(id bigint, uuid uuid, project bigint, queue bigint, content bigint, domain bigint, from_address text,
@@ -138,7 +141,7 @@ WITH part AS MATERIALIZED (
          status text, domain text, size int, phase smallint, due timestamptz, priority smallint, lane bigint)
 ), content AS (
   INSERT INTO sending_content (id, project_id, body_html, body_text, headers, attachments, attachment_bodies, raw)
-  SELECT id, project, html, text, headers, attachments, %(bodies)s::bytea[], %(raw)s::bytea FROM part
+  SELECT id, project, html, text, headers, attachments, %(bodies)s::bytea[], raw FROM part
 ), send AS (
   INSERT INTO sending_send (id, uuid, project_id, queue_id, domain_id, content_id, from_address, from_name, subject,
                             size_bytes, message_date, writer_version, mailer, instance_domain, priority, list,
@@ -177,7 +180,7 @@ def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
             "messages": orjson.dumps([_message(draft) for draft in group]).decode(),
             "people": orjson.dumps(people).decode(),
             "bodies": [bytes(body) for draft in parts.values() for body in draft.stored.attachment_bodies],
-            "raw": group[0].stored.raw,
+            "raws": [draft.stored.raw for draft in parts.values()],
             "writer": LATEST_VERSION,
             "mailer": mailer(),
             "instance": settings.INSTANCE_DOMAIN,
@@ -191,13 +194,13 @@ def insert(cursor: CursorWrapper, drafts: Sequence[Draft]) -> set[int]:
 def statements(drafts: Sequence[Draft]) -> list[Sequence[Draft]]:
     """The drafts as one statement each may write them.
 
-    Each content with files or MIME has one of its own, as SQL has no ragged arrays; and none is larger than
-    MAX_STATEMENT, or whole batches would lie in memory several times over.
+    Each content with files has one of its own, as SQL has no ragged arrays; and none is larger than MAX_STATEMENT, or
+    whole batches would lie in memory several times over.
     """
     groups: dict[int, list[Draft]] = {}
     plain, octets = 0, 0
     for draft in drafts:
-        if draft.stored.has_octets:
+        if draft.stored.attachment_bodies:
             groups.setdefault(draft.content_id, []).append(draft)
             continue
         octets += draft.size_bytes

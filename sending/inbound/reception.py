@@ -10,14 +10,16 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 
+from relay_project.db.rounds import close_connection
+from relay_project.db.trouble import note_trouble
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter
 from relay_project.net.smtp_server.model import Mail, Peer, SmtpReply
 from sending.inbound.addresses import FORGED, Standing, of_path, standing_of
 from sending.inbound.routing.match import receives
-from sending.inbound.store import Arrived, NotStored, Store, close_connection
+from sending.inbound.store import Arrived, NotStored, Store
 
 MAX_ADDRESS = 512  # characters; a path has 256 octets (RFC 5321 §4.5.3.1.3)
 
@@ -65,8 +67,7 @@ class InboundReception:
         if standing is None:
             try:
                 standing = await asyncio.get_running_loop().run_in_executor(self._thread, _asked, address)
-            except (OperationalError, InterfaceError) as error:
-                log.warning("inbound.database_trouble", error=clean(str(error), 300).strip())
+            except (OperationalError, InterfaceError):
                 return TRY_AGAIN
         is_taken = standing is Standing.OURS or (standing is Standing.WAY_BACK and not mail_from)
         return None if is_taken else self._refuse(standing, peer, address)
@@ -106,6 +107,6 @@ def _asked(address: str) -> Standing:
     try:
         standing = standing_of(address)
         return Standing.OURS if standing is Standing.FOREIGN and receives(address) else standing
-    except (OperationalError, InterfaceError):
-        connection.close()
+    except (OperationalError, InterfaceError) as error:
+        note_trouble("inbound", error)
         raise

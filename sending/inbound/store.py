@@ -1,20 +1,20 @@
 """Keeping what comes in: mails that come within a few milliseconds share one statement, and each is told of its commit.
 
-What enters: a mail as it was received. What leaves: its row, and one that says that it is unread, in one transaction. One
-thread with a connection of its own writes; while it does, the next mails gather, so batches grow with the load by themselves.
+What enters: a mail as it was received. What leaves: its row, and one that says that it is unread, in one transaction
+(relay_project.db.rounds).
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from relay_project.db.bound import bound_cursor
+from relay_project.db.rounds import Rounds
+from relay_project.db.trouble import note_trouble
 from relay_project.mail.text import clean
 from relay_project.metrics import Counter, Histogram
 
@@ -81,84 +81,42 @@ def insert(mails: Sequence[Arrived]) -> list[int]:
         return [mail_id for (mail_id,) in cursor.fetchall()]
 
 
-def close_connection() -> None:
-    """That of the thread in which this runs: `connection.close` itself, looked up elsewhere, is somebody else's."""
-    connection.close()
-
-
-_Waiting = tuple[Arrived, "asyncio.Future[int]"]
-
-
-@dataclass(slots=True)
 class Store:
     """`await store.keep(mail)` in the event loop: the mail's id after its commit, or NotStored."""
 
-    _waiting: list[_Waiting] = field(default_factory=list)
-    _task: "asyncio.Task[None] | None" = None
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "inbound-store"))
-    _notified_at: float = -1e9
+    def __init__(self) -> None:
+        self._notified_at = -1e9
+        self._rounds: Rounds[Arrived, int | NotStored] = Rounds(
+            self._insert, "inbound-store", lambda mail: len(mail.octets), most=MAX_MAILS, most_octets=MAX_OCTETS
+        )
 
     async def keep(self, mail: Arrived) -> int:
         """Have the mail committed, with whatever else waits for it now."""
-        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((mail, told))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write())
-        return await told
+        outcome = await self._rounds.do(mail)
+        if isinstance(outcome, NotStored):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Finish what waits, and let go of the connection."""
-        if self._task is not None:
-            await self._task
-        await asyncio.get_running_loop().run_in_executor(self._thread, close_connection)
-        self._thread.shutdown()
-
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)  # whoever is ready in this turn of the loop comes along
-        while self._waiting:
-            batch = self._take()
-            outcomes = await loop.run_in_executor(self._thread, self._insert, [mail for mail, _ in batch])
-            for (_, told), outcome in zip(batch, outcomes, strict=True):
-                if told.done():  # its connection is gone
-                    continue
-                if isinstance(outcome, NotStored):
-                    told.set_exception(outcome)
-                else:
-                    told.set_result(outcome)
-
-    def _take(self) -> list[_Waiting]:
-        """The first of what waits, as much as one statement may carry."""
-        octets = count = 0
-        for mail, _ in self._waiting[:MAX_MAILS]:
-            octets += len(mail.octets)
-            if count and octets > MAX_OCTETS:
-                break
-            count += 1
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        return batch
+        await self._rounds.close()
 
     def _insert(self, mails: Sequence[Arrived]) -> list[int | NotStored]:
         """In the thread. A lost connection leaves all of them unknown; a mail that the database refuses is its own."""
         try:
             ids = insert(mails)
         except (OperationalError, InterfaceError) as error:
-            connection.close()
-            return self._refused(mails, error)
+            note_trouble("inbound", error, mails=len(mails))
+            return _refused(mails, error)
         except Exception as error:
             if len(mails) > 1:
                 return [outcome for mail in mails for outcome in self._insert([mail])]
             log.exception("inbound.not_stored", peer=mails[0].peer, size_bytes=len(mails[0].octets))
-            return self._refused(mails, error)
+            return _refused(mails, error)
         STORED.inc(len(ids))
         TOGETHER.observe(len(ids))
         self._notify()
         return list(ids)
-
-    def _refused(self, mails: Sequence[Arrived], error: Exception) -> list[int | NotStored]:
-        REFUSED.inc(len(mails))
-        log.warning("inbound.database_trouble", mails=len(mails), error=clean(str(error), 300).strip())
-        return [NotStored(type(error).__name__) for _ in mails]
 
     def _notify(self) -> None:
         """Wake the reader; one that hears nothing looks by itself, so a failure is nobody's trouble."""
@@ -169,6 +127,10 @@ class Store:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
         except DatabaseError as error:
-            log.info("inbound.not_notified", error=clean(str(error), 300).strip())
-            connection.close()
+            note_trouble("inbound.notify", error)
         self._notified_at = now
+
+
+def _refused(mails: Sequence[Arrived], error: Exception) -> list[int | NotStored]:
+    REFUSED.inc(len(mails))
+    return [NotStored(type(error).__name__) for _ in mails]

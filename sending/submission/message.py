@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from relay_project.mail.address import suppression_key
-from relay_project.mail.raw import InvalidRaw, RawMessage, read_raw, take_out
+from relay_project.mail.raw import Cut, InvalidRaw, RawMessage, read_cut
 from relay_project.web.errors import violation
 from sending.accept.idempotency import MAX_KEY
 from sending.accept.request import RequestedRecipient, SendRequest
@@ -40,11 +40,12 @@ def read_mail(octets: bytes, recipients: Sequence[str], *, is_test: bool) -> Sen
     `octets` have CRLF line ends; `recipients` are the envelope's, checked.
     """
     try:
-        fields, rest = take_out(octets, _is_ours)
-        raw = read_raw(rest)
+        whole = Cut.of(octets)
+        rest = whole.without(_is_ours)
+        raw = read_cut(rest)
     except InvalidRaw as wrong:
         raise violation("message", str(wrong)) from None
-    given = _once(fields)
+    given = _once(whole.values(_is_ours))
     key = _key(given)
     body = Body(_options(given))
     fingerprint = fingerprint_of(rest, recipients, body.data, is_test) if key else ""
@@ -62,9 +63,9 @@ def envelope_recipients(raw: RawMessage, addresses: Sequence[str]) -> list[Reque
     return [RequestedRecipient(kind, address, name) for address, (kind, name) in zip(addresses, kinds, strict=True)]
 
 
-def fingerprint_of(octets: bytes, recipients: Sequence[str], options: Mapping[str, Any], is_test: bool) -> str:
+def fingerprint_of(mail: Cut, recipients: Sequence[str], options: Mapping[str, Any], is_test: bool) -> str:
     """Of what is asked for: a second try of the same mail has another Date, Message-ID and boundaries, and nothing else."""
-    _, rest = take_out(octets, _CHANGING.__contains__)
+    rest = mail.without(_CHANGING.__contains__).joined()
     for number, boundary in enumerate(list(dict.fromkeys(_BOUNDARY.findall(rest)))[:MAX_BOUNDARIES]):
         rest = rest.replace(boundary, b"boundary-%d" % number)
     digest = hashlib.sha256(b"test\0" if is_test else b"")

@@ -8,10 +8,13 @@ from types import MappingProxyType
 
 from relay_project.net.smtp_server.model import SmtpReply
 from relay_project.web.errors import ApiError, Violations
-from sending.accept.request import Accepted, Refused
+from sending.accept.idempotency import BUSY
+from sending.accept.request import Accepted, Refused, TooLarge, TooManyRecipients
 
 LATER = SmtpReply(451, "4.3.0", "The service is temporarily unavailable. Please try again.")
 SIGN_IN = SmtpReply(530, "5.7.0", "Authentication required: the password is an API key")
+
+IN_FLIGHT = SmtpReply(451, "4.3.0", BUSY)
 
 # Of 403 and the like there is no reply of its own: policy.
 _POLICY = (550, "5.7.1")
@@ -47,9 +50,9 @@ def refused(error: ApiError | Refused) -> SmtpReply:
     """At the end of the data."""
     if _is_later(error):
         code, enhanced = (451, "4.7.1") if error.status == 429 else (451, "4.3.0")
-    elif error.message.startswith("Email size"):
+    elif isinstance(error, TooLarge):
         code, enhanced = _BY_STATUS[413]
-    elif error.message.startswith("Total number of recipients"):
+    elif isinstance(error, TooManyRecipients):
         code, enhanced = 554, "5.5.3"
     else:
         code, enhanced = _BY_STATUS.get(error.status, _POLICY)

@@ -12,7 +12,7 @@ from relay_project.configuration import read_listeners
 from relay_project.health import HealthResult
 from relay_project.net.smtp_server.model import Service
 from sending.inbound.reception import InboundReception
-from sending.management.commands.run_smtp import allow_files, limits, make_server, smtp_check
+from sending.management.commands.run_smtp import allow_files, limits, make_server, report_of, smtp_check
 from sending.submission.reception import SubmissionReception
 
 
@@ -34,6 +34,9 @@ async def test_the_server_is_what_the_settings_say_and_health_says_so(settings, 
         server.listeners[0].trouble = ""
         assert smtp_check(server).passed
         assert smtp_check(server).data == {"connections": 0, "self_signed": True}
+        report = report_of(server)
+        assert [where.split()[0] for where in report.listeners] == ["mx", "submission"]
+        assert (report.self_signed, report.expires_at, report.troubles) == (True, None, [])
         (tmp_path / "chain.pem").write_text("nonsense")
         server.house.certificates.refresh()
         assert "chain.pem cannot be used" in smtp_check(server).detail
@@ -48,6 +51,14 @@ def test_limits_are_those_of_the_api(settings) -> None:
     settings.MAX_MESSAGE_BYTES = 12345
     assert limits().message_octets == 12345
     assert limits().unlimited == tuple(settings.SMTP_UNLIMITED_PEERS)
+
+
+def test_connections_are_reserved_for_customers_where_there_are_ports_for_them(settings) -> None:
+    settings.SMTP_CONNECTIONS, settings.SMTP_RESERVED_CONNECTIONS = 500, 100
+    settings.SMTP_SUBMISSION, settings.SMTP_SUBMISSIONS = [("127.0.0.1", 587)], []
+    assert (limits().connections, limits().reserved_connections) == (500, 100)
+    settings.SMTP_SUBMISSION = []
+    assert limits().reserved_connections == 0
 
 
 def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
