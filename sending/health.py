@@ -8,11 +8,15 @@ from sending.backlog.depth import oldest_due_seconds
 from sending.backlog.ledger import Ledger, read_ledger
 from sending.backlog.measure import latest
 from sending.inbound.read import SET_ASIDE, measure
+from sending.inbound.routing import examine
 from sending.models import InboundMail, InboundState
+from sending.smtp_servers import HeardOf, heard_of
 from sending.statistics.positions import read_lag
 
 UNREAD_SECONDS = 300  # mail that came in is read within a second; after an outage it may take this long
 MAX_COUNTED = 1000
+UNEXAMINED_SECONDS = 300  # a look at DNS takes seconds; after an outage it may take this long
+CERTIFICATE_DAYS = 14  # ACME clients make a new one a month before
 SET_ASIDE_HOURS = 24  # so long a mail that was set aside is told of
 UNCOUNTED_SECONDS = 300  # the readers look every second; catching up after an outage may take this long
 OLDEST_DUE_SECONDS = 300  # mail that could leave has not for this long: senders are missing or overwhelmed
@@ -69,3 +73,48 @@ def inbound() -> HealthResult:
     if set_aside:
         return failed(f"{set_aside} mails that came in were set aside lately: read their trouble in the admin.", **data)
     return passed("what came in is read", **data)
+
+
+@check("inbound_routes", roles=("webhooks", "housekeeping"))
+def inbound_routes() -> HealthResult:
+    """Mail of projects' routes is examined, and told of, soon after."""
+    waiting, seconds = examine.measure(datetime.now(UTC))
+    data = {"unexamined": waiting, "lag_seconds": round(seconds, 1)}
+    if seconds > UNEXAMINED_SECONDS:
+        return failed(f"Mail for projects has waited {seconds:.0f} s to be examined: is run_webhooks up?", **data)
+    return passed("mail for projects is examined", **data)
+
+
+@check("smtp_servers", roles=("housekeeping",))
+def smtp_servers() -> HealthResult:
+    """Each run_smtp that has run lately still does, listens, and has a certificate for a while."""
+    now = datetime.now(UTC)
+    found = heard_of(now)
+    troubles = [f"{one.report.server}: {trouble}" for one in found for trouble in _troubles(one, now)]
+    data = {"servers": len(found), "connections": sum(one.report.connections for one in found)}
+    if troubles:
+        return failed(" ".join(troubles), **data)
+    if not found:
+        return passed("no run_smtp has run within a day: nothing that comes back by mail is heard", **data)
+    return passed("; ".join(map(_in_words, found)), **data)
+
+
+def _troubles(one: HeardOf, now: datetime) -> list[str]:
+    if one.is_silent:
+        return [f"run_smtp has not been heard of for {one.age.total_seconds():.0f} s."]
+    found = list(one.report.troubles)
+    left = _certificate_left(one, now)
+    if left is not None and timedelta() < left < timedelta(days=CERTIFICATE_DAYS):
+        found.append(f"The certificate expires in {left.days} days.")
+    return found
+
+
+def _certificate_left(one: HeardOf, now: datetime) -> timedelta | None:
+    return datetime.fromisoformat(one.report.expires_at) - now if one.report.expires_at else None
+
+
+def _in_words(one: HeardOf) -> str:
+    report = one.report
+    until = f"until {report.expires_at[:10]}" if report.expires_at else "self-signed"
+    where = ", ".join(report.listeners) or "nowhere"
+    return f"{report.server}: {where}; certificate {until}; {report.connections} connections"

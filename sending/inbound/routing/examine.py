@@ -73,13 +73,15 @@ class Examiner:
         return len(jobs)
 
 
-def measure(now: datetime) -> None:
-    """Tell the metrics what waits."""
+def measure(now: datetime) -> tuple[int, float]:
+    """How many mails wait to be examined, and how long the first has been due; told to the metrics too."""
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, [now])
         count, seconds = cursor.fetchone()
-    UNEXAMINED.set(count)
-    LAG.set(max(float(seconds or 0), 0.0))
+    waiting, lag = int(count), max(float(seconds or 0), 0.0)
+    UNEXAMINED.set(waiting)
+    LAG.set(lag)
+    return waiting, lag
 
 
 def _taken(now: datetime) -> list[_Job]:
