@@ -62,11 +62,10 @@ def use_sends(request: HttpRequest, caller: Caller, cost: int = 1) -> None:
 def use_sends_each(callers: Sequence[Caller]) -> list[ApiError | None]:
     """Count one message of each, of callers with keys whose messages came at once (SMTP); the refusal of who has no room."""
     projects = [caller.project for caller in callers if caller.project is not None]  # a key has one
-    limits = [limits_of(project) for project in projects]
-    spent = spend_each([(sends_meter(project), 1, own.sends) for project, own in zip(projects, limits, strict=True)])
+    spent = spend_each([(sends_meter(project), 1, limits_of(project).sends) for project in projects])
     return [
-        None if one.refused is None else _too_many_sends(own, one.refused, one.reset_seconds(one.refused))
-        for one, own in zip(spent, limits, strict=True)
+        None if one.refused is None else _too_many(project, f"sends_per_{one.refused}", one)
+        for one, project in zip(spent, projects, strict=True)
     ]
 
 
