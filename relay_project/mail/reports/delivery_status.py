@@ -97,7 +97,9 @@ def read_delivery_status(message: Message) -> Report | None:
 def _is_quoted(message: Message) -> bool:
     """Whether a person shows somebody else's notification: pasted as text, or passed on without being one."""
     sender = header(message, "From")
-    if message.get_param("report-type") or DAEMON.search(sender) or is_from_nobody(message) or not sender.strip("<> "):
+    if message.get_content_type() == "multipart/report" or message.get_param("report-type"):
+        return False
+    if DAEMON.search(sender) or is_from_nobody(message) or "@" not in sender:
         return False
     is_typed = any(part.get_content_type() in _STATUS_TYPES for part in leaves(message))
     return bool(ANSWER.match(header(message, "Subject"))) or not (is_typed or MACHINE.search(sender))

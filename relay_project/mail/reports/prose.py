@@ -139,15 +139,16 @@ _HEADER_BEGINS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ADDRESS = re.compile(
-    r"(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|}~.-]{1,64})@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?", re.UNICODE
+    r"(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|}~.-]{1,64})@[A-Za-z0-9À-ӿ](?:[A-Za-z0-9À-ӿ.-]{0,250}[A-Za-z0-9À-ӿ])?",
+    re.UNICODE,
 )
 # An address that stands for itself on its line, as servers name those who failed.
 _NAMED = re.compile(
     r"(?:^|\n)[ \t>*-]*(?:\"[^\"\n]{0,80}\" *|'[^'\n]{0,80}' *)?(?:SMTP:|smtp;|rfc822;|mailto:|"
     r"<mailto:)?[<(\['\"]?(?=\S{1,320})"
     r"(?P<address>(?:\"[^\"\s]{1,64}\"|[\w!#$%&'*+/=?^`{|"
-    r"}~.-]{1,64})@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?)"
-    r"(?![A-Za-z0-9-]|\.[A-Za-z0-9])[>)\]'\"]*[ \t]*(?:<mailto:[^>\n]{0,320}>|"
+    r"}~.-]{1,64})@[A-Za-z0-9À-ӿ](?:[A-Za-z0-9À-ӿ.-]{0,250}[A-Za-z0-9À-ӿ])?)"
+    r"(?![A-Za-z0-9À-ӿ-]|\.[A-Za-z0-9À-ӿ])[>)\]'\"]*[ \t]*(?:<mailto:[^>\n]{0,320}>|"
     r"\([^)\n]{0,200}\))?[ \t]*(?:[:;,.]|\.\.\.|$|(?=\n)|(?=-)|"
     r"(?= on )|(?=[0-9]))",
     re.IGNORECASE,
@@ -156,7 +157,7 @@ _TOLD = re.compile(
     r"(?:smtp[=:]|rcpt to:? ?|to:? |recipients?:? |user(?:s|id)?:? |mailbox(?:es)?:? |address(?:es)?:? |account:? |"
     r"for:? |addressee:? |failed:? |was addressed,? |unknown:? |"
     r"name:? |deliver(?:ed|y)? to:? |person:? |(?:宛先|收件人)[：:] ?)[<\"'\[(]{0,2}(?P<address>[\w!#$%&'*+/=?^`{|"
-    r"}~.-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9])",
+    r"}~.-]{1,64}@[A-Za-z0-9À-ӿ][A-Za-z0-9À-ӿ.-]{0,250}[A-Za-z0-9À-ӿ])",
     re.IGNORECASE,
 )
 _LISTED = re.compile(
@@ -318,7 +319,10 @@ def _recipients(message: Message, words: str, original: Original, is_plain: bool
     """Who failed, and what is said of each; addresses amid a sentence only where it is plain that a mail bounced."""
     ours = _own_addresses(message)
     sent_to = {address.lower() for address in original.recipients} - ours
-    named, told, any_ = (_places(pattern, words, ours) for pattern in (_NAMED, _TOLD, _ADDRESS))
+    named, told, any_ = (_places(pattern, words, ours, sent_to) for pattern in (_NAMED, _TOLD, _ADDRESS))
+    if not any_ and not sent_to:  # then those who help elsewhere are who failed: support@ and admin@ get mail too
+        all_ = {match[0].lower() for match in _ADDRESS.finditer(words) if not _is_near(match[0], message)}
+        named, told = (_places(pattern, words, ours, all_) for pattern in (_NAMED, _TOLD))
     known = [place for place in any_ if place[0].lower() in sent_to]
     forwarded = [place for place in known if _FORWARDED.search(words, max(0, place[1] - 40), place[1])]
     failed = [match[0] for field in headers(message, "X-Failed-Recipients") for match in _ADDRESS.finditer(field)]
@@ -342,7 +346,7 @@ def _self_addressed(message: Message, words: str, returned: str, original: Origi
         return []
     to = {match[0].lower() for value in headers(message, "To") for match in _ADDRESS.finditer(value)}
     known = {address.lower() for address in original.recipients} or (to if returned else set())
-    places = [place for place in _places(_NAMED, words, set()) if place[0].lower() in to & known]
+    places = [place for place in _places(_NAMED, words, set(), known) if place[0].lower() in to & known]
     return _with_words(places, words) if places else []
 
 
@@ -358,17 +362,31 @@ def _listed_locals(message: Message, words: str, sent_to: set[str]) -> list[tupl
     return found[:MAX_RECIPIENTS]
 
 
-def _places(pattern: re.Pattern[str], words: str, ours: set[str]) -> list[tuple[str, int]]:
-    """The addresses that a pattern finds, and where; those of the sender and of who wrote it are left out."""
+def _places(pattern: re.Pattern[str], words: str, ours: set[str], sent_to: set[str]) -> list[tuple[str, int]]:
+    """The addresses that a pattern finds, and where; those of the sender and of who wrote it are left out.
+
+    Those who help are too, unless the mail went to them or they stand where servers name who failed: "<support@…>: ".
+    """
     group = "address" if pattern.groups else 0
     found = [(match[group], match.start(group)) for match in pattern.finditer(words)]
     return [
         (address, place)
         for address, place in found
         if address.lower() not in ours
-        and not _NOT_A_RECIPIENT.match(address)
+        and (
+            not _NOT_A_RECIPIENT.match(address)
+            or address.lower() in sent_to
+            or words.startswith(">:", place + len(address))
+        )
         and not _IS_SENDER.search(words, max(0, place - 20), place)
     ]
+
+
+def _is_near(address: str, message: Message) -> bool:
+    """Whether an address is one of the mail system that writes."""
+    there = "." + header(message, "From").rpartition("@")[2].strip('<> \t"').lower()
+    domain = "." + address.rpartition("@")[2].lower()
+    return there.endswith(domain) or domain.endswith(there)
 
 
 def _own_addresses(message: Message) -> set[str]:

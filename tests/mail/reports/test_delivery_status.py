@@ -275,6 +275,19 @@ def test_a_notification_that_a_person_passes_on_is_no_bounce(kind: str) -> None:
     assert in_words(parse_report(of_a_server.encode())) == ["bob@example.net | hard | 5.1.1 | failed"]
 
 
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ("From: mail.example.com\nSubject: Returned\nContent-Type: multipart/mixed", "text/plain"),
+        ("From: <gw@example.org>\nSubject: Re: Hello\nContent-Type: multipart/report", "message/delivery-status"),
+    ],
+    ids=["fields amid the words, from a name that is no address", "an answer's subject"],
+)
+def test_a_notification_from_an_odd_sender_is_read(head: str, kind: str) -> None:
+    mail = f"{head}; boundary=b\n\n--b\nContent-Type: {kind}\n\n{one(Status='5.1.1')}\n--b--\n"
+    assert in_words(parse_report(mail.encode())) == ["bob@example.net | hard | 5.1.1 | failed"]
+
+
 def test_a_notification_that_a_mail_system_passes_on_is_read() -> None:
     inner = b"From: MAILER-DAEMON@mx.example.org\n" + notification(one(Status="5.1.1"))
     head = b"From: MAILER-DAEMON@gw.example.org\nSubject: Returned mail\nContent-Type: multipart/mixed; boundary=o\n\n"

@@ -76,6 +76,18 @@ def test_neither_is_it_when_it_answers_a_return_path_of_ours(sample: Sample) -> 
     assert parse_report(octets).kind is not ReportKind.BOUNCE
 
 
+@pytest.mark.parametrize("address", ["support@example.net", "postmaster@example.net", "bob@bücher.example"])
+@pytest.mark.parametrize(
+    "words",
+    ["<{}>: host mx said: 550 No such user", "\n  {}\n    Unknown user", "It wasn't delivered to {}: unknown user"],
+)
+def test_every_address_may_be_who_failed(address: str, words: str) -> None:
+    """Those of helpers too, but not those of the mail system that writes."""
+    head = "From: MAILER-DAEMON@mx.example.org\nSubject: Delivery failure\nContent-Type: text/plain; charset=utf-8\n\n"
+    text = f"Could not be delivered.\n{words.format(address)}\nWrite to postmaster@example.org for help.\n"
+    assert [one.address for one in parse_report((head + text).encode()).recipients] == [address]
+
+
 def test_the_mail_below_the_words_is_known() -> None:
     original = parse_report(octets("prose-qmail")).original
     assert original.message_id == "0190f3c0-0000-7000-8000-000000000001@example.com"
