@@ -27,6 +27,9 @@ class User(AbstractBaseUser):
     picture_url = models.CharField(max_length=1024, blank=True)
     is_staff = models.BooleanField(default=False, help_text="May use the staff admin and see every project.")
     is_active = models.BooleanField(default=True)
+    wants_staff_notices = models.BooleanField(
+        default=True, db_default=True, help_text="As staff, is told by mail what happens in the installation."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     USERNAME_FIELD = "login"

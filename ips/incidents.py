@@ -15,12 +15,14 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.backends.utils import CursorWrapper
+from django.urls import reverse
 
 from accounts import audit
 from accounts.models import User
 from ips.models import Incident
 from projects.events import EventKind, NewEvent, emit
 from projects.models import Project
+from projects.notices import tell_staff
 from relay_project.mail.classify import Cause
 
 RELAY = "Relay"  # who acts where nobody does: an `actor_label`
@@ -98,8 +100,11 @@ def sight(cursor: CursorWrapper, sightings: Sequence[Sighting], now: datetime) -
     values: dict[str, Any] = {"now": now, "rows": orjson.dumps(rows).decode(), "most": MAX_REPLIES, "window": window}
     cursor.execute(_UPSERT, values)
     opened = [row[:6] for row in cursor.fetchall() if row[6]]
-    for incident_id, source_ip_id, site, cause, rule, _ in opened:
+    for incident_id, source_ip_id, site, cause, rule, reply in opened:
         log.warning("incident.opened", incident=incident_id, source_ip=source_ip_id, site=site, cause=cause, rule=rule)
+        link = settings.WEB_URL + reverse("admin:ips_incident_change", args=[incident_id])
+        text = f"{site} refuses mail of ours for the cause “{cause}”:\n\n    {reply}\n\n{link}\n"
+        tell_staff(f"incident {source_ip_id} {site} {cause}", f"Incident at {site}: {cause}", text)
     return _events(EventKind.INCIDENT_OPENED, opened)
 
 

@@ -15,7 +15,7 @@ from projects import domain_status, life, limits
 from projects.access import Caller
 from projects.api_keys import KeyChange, update_key
 from projects.domain_check import check_now
-from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin
+from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin, NoticeAdmin
 from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project, Suspension
 from projects.report_admin import DomainReportAdmin
 from projects.staff_key_admin import StaffKeyAdmin
@@ -26,6 +26,7 @@ __all__ = [
     "FormerSecretAdmin",
     "InvitationAdmin",
     "MembershipAdmin",
+    "NoticeAdmin",
     "StaffKeyAdmin",
 ]  # registered there
 

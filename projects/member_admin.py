@@ -14,7 +14,7 @@ from accounts.staff import NoSuchPerson, SeveralPeople, find_person
 from projects.access import Caller
 from projects.invitations import withdraw
 from projects.members import add_member, remove_member
-from projects.models import ApiKey, FormerSecret, Invitation, Membership, Project
+from projects.models import ApiKey, FormerSecret, Invitation, Membership, Notice, Project
 from projects.roles import DESCRIPTIONS, Role, role_of, scopes_of
 from projects.scopes import SCOPES
 from relay_project.web.staff import Confirmation, Facts, Link, asked_above_list, column, confirmed
@@ -88,6 +88,16 @@ class MembershipAdmin(Facts):
         """Take somebody out of a project."""
         remove_member(membership, staff_caller(request, membership.project))
         return f"{membership.user} is no longer a member of {membership.project}."
+
+
+@admin.register(Notice)
+class NoticeAdmin(Facts):
+    """What people were told by mail, and what waits to be."""
+
+    list_display = ("id", "subject", PROJECT, "created_at", "sent_at")
+    list_display_links = ("id", "subject")
+    search_fields = ("subject", "project__name")
+    search_help_text = "Subject or project"
 
 
 @admin.register(Invitation)

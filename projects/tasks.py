@@ -5,6 +5,7 @@ from django.utils import timezone
 from projects import dkim_rotation, domain_status, return_path
 from projects.invitations import sweep_invitations
 from projects.key_rotation import sweep_former
+from projects.notices import forget_notices, send_notices
 from relay_project import jobs
 
 
@@ -24,9 +25,16 @@ def delete_abandoned_domains(timestamp: int) -> None:
 
 @jobs.every("29 * * * *", "projects.hourly")
 def hourly(timestamp: int) -> None:
-    """Once an hour: secrets of rotated keys, and invitations, that have run out."""
+    """Once an hour: secrets of rotated keys, invitations and notices whose time is over."""
     sweep_former(timezone.now())
     sweep_invitations(timezone.now())
+    forget_notices(timezone.now())
+
+
+@jobs.every("* * * * *", "projects.notices")
+def notify_people(timestamp: int) -> None:
+    """Once a minute: notices that wait."""
+    send_notices(timezone.now())
 
 
 @jobs.every("33 * * * *", "projects.retire_dkim_keys")

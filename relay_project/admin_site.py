@@ -104,6 +104,7 @@ MENU: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Members", "group", "projects_membership"),
             ("Suspensions", "block", "projects_suspension"),
             ("Invitations", "mark_email_unread", "projects_invitation"),
+            ("Notices", "notifications", "projects_notice"),
             ("Domains", "language", "projects_domain"),
             ("Receiving domains", "mark_email_read", "sending_receivingdomain"),
             ("DKIM keys", "signature", "projects_dkimkey"),

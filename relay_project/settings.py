@@ -112,6 +112,8 @@ CONVERSATION_SECONDS = read_positive(
 )  # overall deadline, counts from the claim
 RETRY_SCHEDULE = read_schedule(env, "RETRY_SCHEDULE", default="15m,1h,2h,4h,8h,16h")
 MAIL_LIFETIME = read_lifetime(env, "MAIL_LIFETIME", RETRY_SCHEDULE)  # what waits longer is given up
+NOTICES = read_switch(env, "NOTICES", default=True)  # mail to people about what befalls their projects
+NOTICE_MINUTES = read_positive(env, "NOTICE_MINUTES", default=15, maximum=1440)  # what comes within them is one mail
 DELAY_WARNING = timedelta(
     hours=read_positive(env, "DELAY_WARNING_HOURS", default=4, minimum=0, maximum=720)
 )  # 0: never
@@ -151,8 +153,12 @@ MAX_BATCH_MESSAGES = read_positive(env, "MAX_BATCH_MESSAGES", default=1000, maxi
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
 MAX_MAILBOXES = read_positive(env, "MAX_MAILBOXES", default=20, maximum=100_000)  # per project
 MAILBOX_MAX_ITEMS = read_positive(env, "MAILBOX_MAX_ITEMS", default=10_000, maximum=1_000_000)  # then 507
-MAILBOX_MAX_PAYLOAD_BYTES = read_positive(env, "MAILBOX_MAX_PAYLOAD_BYTES", default=256 * 1024, maximum=16 * 1024 * 1024)
-MAILBOX_MAX_ANSWER_BYTES = read_positive(env, "MAILBOX_MAX_ANSWER_BYTES", default=8 * 1024 * 1024, maximum=64 * 1024 * 1024)
+MAILBOX_MAX_PAYLOAD_BYTES = read_positive(
+    env, "MAILBOX_MAX_PAYLOAD_BYTES", default=256 * 1024, maximum=16 * 1024 * 1024
+)
+MAILBOX_MAX_ANSWER_BYTES = read_positive(
+    env, "MAILBOX_MAX_ANSWER_BYTES", default=8 * 1024 * 1024, maximum=64 * 1024 * 1024
+)
 MAILBOX_TTL_DAYS = read_positive(env, "MAILBOX_TTL_DAYS", default=30, maximum=3650)
 MAILBOX_MAX_TTL_DAYS = read_positive(env, "MAILBOX_MAX_TTL_DAYS", default=90, maximum=3650)
 MAILBOX_REMEMBER_HOURS = read_positive(env, "MAILBOX_REMEMBER_HOURS", default=24, maximum=24 * 90)  # acknowledged ones

@@ -18,6 +18,7 @@ from sending.backlog.ledger import read_ledger
 from sending.backlog.measure import measure
 from sending.deliver import wakeups
 from sending.deliver.shape_counts import forget_counts
+from sending.statistics.rate_notices import tell_of_rates
 
 QUEUE_SIZE = Gauge("email_queue_size", "Recipients that wait, by queue.", ["queue_name"])
 OLDEST_DUE = Gauge("relay_queue_oldest_due_seconds", "How long the oldest due mail has stood.", ["queue_name"])
@@ -91,10 +92,11 @@ def keep_up(timestamp: int) -> None:
 
 @jobs.every("7 * * * *", "sending.hourly")
 def hourly(timestamp: int) -> None:
-    """Once an hour: what may be forgotten (what has an age is retention's)."""
+    """Once an hour: what may be forgotten (what has an age is retention's), and rates that are too high."""
     upkeep.forget_senders(timezone.now())
     forget_counts(timezone.now())
     forget_lessons(timezone.now())
+    tell_of_rates(timezone.now())
 
 
 @jobs.every("* * * * * */15", "sending.depth")

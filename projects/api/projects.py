@@ -17,6 +17,7 @@ from projects.api.schemas import (
     PROJECT_CHANGE,
     PROJECT_USER,
 )
+from projects.compliance import COMPLIANCE_RATES
 from projects.endpoint import Endpoint, person_of
 from projects.event_registry import kinds_for
 from projects.keeping import LEAST_DAYS, keep_content, most_days
@@ -27,13 +28,6 @@ from projects.roles import role_objects
 from projects.scopes import SCOPES, Scope, by_method
 from relay_project.web.describe import describe
 
-# The rates at which a console warns, as the contract; the great providers' own limits are 0.3 % of complaints.
-COMPLIANCE_RATES = {
-    "bounce_rate_warning": 0.02,
-    "bounce_rate_error": 0.05,
-    "complaint_rate_warning": 0.001,
-    "complaint_rate_error": 0.005,
-}
 ORGANISATION = {"id": 0, "name": "Default", "role": "admin"}  # an installation is one organisation
 
 

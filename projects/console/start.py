@@ -1,8 +1,10 @@
 """The console's pages outside of a project: where to go, all projects, a new one, one's own account."""
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -17,6 +19,7 @@ from projects.members import create_project
 from projects.models import Project, SendType
 from projects.roles import role_of
 from relay_project.web.errors import ApiError
+from relay_project.web.fields import parse_integer
 
 LISTED = 100  # projects on a page; the search finds the others
 
@@ -92,5 +95,24 @@ def account(request: HttpRequest) -> HttpResponse:
         "identities": Identity.objects.filter(user=user).order_by("pk"),
         "memberships": memberships,
         "all_projects": Project.objects.count() if user.is_staff else None,
+        "has_notices": settings.NOTICES and (memberships or user.is_staff),
     }
     return render_outside(request, "console/account.html", context)
+
+
+@require_POST
+@login_required
+def choose_notices(request: HttpRequest) -> HttpResponse:
+    """Of which projects, and as staff of the installation, one is told by mail: what is ticked of what was shown."""
+    user = person_of(request)
+    wanted = {number for raw in request.POST.getlist("project") if (number := parse_integer(raw)) is not None}
+    with transaction.atomic():
+        for membership in memberships_of(user).order_by("project__name").select_for_update(of=("self",))[:LISTED]:
+            if membership.wants_notices != (membership.project_id in wanted):
+                membership.wants_notices = not membership.wants_notices
+                membership.save(update_fields=["wants_notices"])
+        if user.is_staff:
+            user.wants_staff_notices = request.POST.get("staff") == "1"
+            user.save(update_fields=["wants_staff_notices"])
+    messages.success(request, "Your notices are saved.")
+    return redirect("console-account")

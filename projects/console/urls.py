@@ -11,6 +11,7 @@ outside = [
     path("projects", start.projects, name="console-projects"),
     path("projects/<int:project_id>/restore", start.restore_project, name="console-restore"),
     path("account", start.account, name="console-account"),
+    path("account/notices", start.choose_notices, name="console-notices"),
     path("invitation/<str:token>", joining.InvitationPage.as_view(), name="invitation"),
     path("memberships/<int:membership_id>/leave", joining.leave, name="console-leave"),
     path("theme", choose_theme, name="console-theme"),

@@ -5,6 +5,7 @@ from projects.models.domain import DkimAlgorithm, DkimKey, DkimKeyState, Domain,
 from projects.models.event import Event, EventOutbox, FeedPosition
 from projects.models.former_secret import FormerSecret
 from projects.models.invitation import Invitation
+from projects.models.notice import Notice
 from projects.models.project import Membership, Project, SendType, Suspension
 from projects.models.report import DomainReport, DomainReportKind
 
@@ -23,6 +24,7 @@ __all__ = [
     "FormerSecret",
     "Invitation",
     "Membership",
+    "Notice",
     "Project",
     "ReturnPathStatus",
     "SendType",

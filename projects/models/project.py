@@ -81,6 +81,7 @@ class Membership(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     scopes = ArrayField(models.CharField(max_length=32), default=list)
+    wants_notices = models.BooleanField(default=True, db_default=True, help_text="Is told by mail what happens in it.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

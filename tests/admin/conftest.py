@@ -32,6 +32,7 @@ from projects.models import (
     FormerSecret,
     Invitation,
     Membership,
+    Notice,
     Project,
     Suspension,
 )
@@ -159,6 +160,7 @@ def world(sam: User, bob: User) -> dict[type[Model], Model]:
         Membership.objects.create(project=project, user=bob, scopes=["sends.read"]),
         (key := ApiKey.objects.create(project=project, name="web shop", key_hash=SECRET, scopes=["sends.read"])),
         FormerSecret.objects.create(key=key, key_hash=SECRET, valid_until=now),
+        Notice.objects.create(project=project, key="k", subject="shop.example is suspended", text="Phishing"),
         Invitation.objects.create(
             project=project,
             email="carol@example.com",

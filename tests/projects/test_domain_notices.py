@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from projects.dkim_keys import current_key, dkim_host, dkim_txt_value
 from projects.domain_status import recheck_due, suspend, verify
-from projects.models import Membership
+from projects.models import Membership, Notice
+from projects.notices import send_notices
 from projects.return_path import check_due, set_return_path
 from tests.projects.conftest import NOW
 
@@ -16,7 +18,7 @@ HOST = "bounces.shop.example.test"
 
 
 @pytest.fixture
-def told(alice, bob, domain, published, mailoutbox, django_capture_on_commit_callbacks, settings):
+def told(alice, bob, domain, published, mailoutbox, settings):
     """`told(do)` → (recipients, subject, text) of each mail that doing it makes."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     for person in (alice, bob):
@@ -25,8 +27,9 @@ def told(alice, bob, domain, published, mailoutbox, django_capture_on_commit_cal
 
     def after(do, *args):
         mailoutbox.clear()
-        with django_capture_on_commit_callbacks(execute=True):
-            do(*args)
+        do(*args)
+        send_notices(timezone.now())
+        Notice.objects.update(sent_at=NOW, created_at=NOW)  # long ago
         return [(mail.to, mail.subject, mail.body) for mail in mailoutbox]
 
     return after

@@ -79,7 +79,17 @@ def test_objects_of_one_project_are_not_found_in_another(rows: Seeded, visit: An
             str(part) in path
             for part in (
                 rows.send.uuid,
-                *("sandbox/", "domains/", "keys/", "webhooks/", "mailboxes/", "members/", "invitations/", "receiv", "routes/"),
+                *(
+                    "sandbox/",
+                    "domains/",
+                    "keys/",
+                    "webhooks/",
+                    "mailboxes/",
+                    "members/",
+                    "invitations/",
+                    "receiv",
+                    "routes/",
+                ),
                 f"s/{rows.suppression.pk}/",
             )
         )
