@@ -87,6 +87,7 @@ class Envelope:
     recipients: tuple[str, ...]
     smtputf8: bool = False  # a header or an address needs RFC 6531
     eight_bit: bool = False  # the body has octets above 127 (RFC 6152)
+    as_it_came: bool = False  # its header is somebody else's: SMTPUTF8 is used for it where there is, and not needed
 
     def __post_init__(self) -> None:
         if not self.recipients:

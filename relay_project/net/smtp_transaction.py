@@ -165,7 +165,8 @@ class Conversation:
 
     def _needs_smtputf8(self) -> bool:
         envelope = self._envelope
-        return envelope.smtputf8 or not "".join((envelope.reverse_path, *envelope.recipients)).isascii()
+        by_header = envelope.smtputf8 and (self._abilities.smtputf8 or not envelope.as_it_came)
+        return by_header or not "".join((envelope.reverse_path, *envelope.recipients)).isascii()
 
     # the exchanges
 

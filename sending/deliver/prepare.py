@@ -43,8 +43,19 @@ def prepare(job: Job) -> Prepared:
     if signature is None:
         signature = sign_composed(composed, job.signers, job.stored.message_date) if job.signers else b""
     eight_bit = not composed.isascii()
-    smtputf8 = eight_bit and not composed.partition(b"\r\n\r\n")[0].isascii()
+    smtputf8 = eight_bit and _is_utf8_beyond_ascii(composed.partition(b"\r\n\r\n")[0])
     return Prepared(signature, WireMessage.of((signature, composed)), eight_bit, smtputf8)
+
+
+def _is_utf8_beyond_ascii(header: bytes) -> bool:
+    """A header that came from outside may have other octets, as of Latin-1, for which SMTPUTF8 is no name."""
+    if header.isascii():
+        return False
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(slots=True)

@@ -303,6 +303,7 @@ class Talk:
             recipients=tuple([target.address for target in self.live]),
             smtputf8=self.prepared.smtputf8,
             eight_bit=self.prepared.eight_bit,
+            as_it_came=self.job.forwarded_from is not None,
         )
         self.connection = connection
         try:

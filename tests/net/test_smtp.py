@@ -371,6 +371,17 @@ async def test_a_mail_that_needs_smtputf8_is_refused_for_good_where_it_is_not_of
         await connection.close()
 
 
+async def test_a_header_of_somebody_elses_leaves_without_smtputf8_where_it_is_not_offered() -> None:
+    mail = "Subject: ü\r\n\r\nü\r\n".encode()
+    envelope = Envelope("a@a.test", ("bob@bob.test",), smtputf8=True, eight_bit=True, as_it_came=True)
+    async with Server(answering({"EHLO": "250-mx\r\n250 PIPELINING"})) as server:
+        connection = await server.connect()
+        transaction = await connection.deliver(envelope, mail)
+        assert transaction.results["bob@bob.test"].accepted
+        assert "SMTPUTF8" not in transaction.steps[0].command
+        await connection.close()
+
+
 @pytest.mark.parametrize("address", ["a@a.test>\r\nRCPT TO:<x@x.test", "a\0@a.test", "a\n@a.test"])
 def test_an_address_cannot_smuggle_a_command(address: str) -> None:
     with pytest.raises(ValueError, match="line end"):

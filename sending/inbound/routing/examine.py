@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from projects.events import EventKind, NewEvent, emit_many
 from relay_project.mail.received import Received
@@ -69,7 +69,14 @@ class Examiner:
         with ThreadPoolExecutor(min(THREADS, len(jobs)), "examine") as threads:
             found = list(threads.map(_examined, jobs))  # DNS and CPU; nothing of the database
         for job, findings in zip(jobs, found, strict=True):
-            _settle(job, findings, datetime.now(UTC))
+            try:
+                _settle(job, findings, datetime.now(UTC))
+            except (OperationalError, InterfaceError):
+                raise
+            except (
+                Exception
+            ):  # its lease ends, and after MAX_TRIES it is not passed on; the others are not kept waiting
+                log.exception("inbound.not_settled", received=job.row.pk)
         return len(jobs)
 
 

@@ -70,7 +70,8 @@ def goes_in_a_circle(mail: Inbound) -> NotForwarded | None:
 def trace_fields(mail: Inbound, hostname: str) -> bytes:
     """Delivered-To and Received, as they stand above the mail."""
     peer = Peer(mail.peer, 0, "", 0, Service.MX, helo=mail.helo_name, tls=mail.tls or None)
-    recipients = tuple(map(RcptTo, mail.recipients))
+    # what is beyond ASCII is not named: the field would ask SMTPUTF8 of the next server for a mail that does not need it
+    recipients = tuple(map(RcptTo, mail.recipients)) if "".join(mail.recipients).isascii() else ()
     received = received_header(Mail(peer, None, mail.mail_from, recipients, b""), hostname, mail.received_at)
     named = [f"Delivered-To: {one}\r\n" for one in mail.recipients if _PLAIN.fullmatch(one)]
     return "".join(named[:MAX_DELIVERED_TO]).encode("ascii") + received

@@ -255,6 +255,34 @@ def test_what_an_examiner_dies_with_is_not_tried_for_ever(office: Scene, monkeyp
     assert "three times" in ReceivedMail.objects.get().forward_error
 
 
+def test_what_one_mail_stumbles_over_keeps_no_other_waiting(office: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = examining.pass_on.prepare
+
+    def stumbles(row: ReceivedMail, mail: Inbound, *rest: Any) -> Any:
+        if b"stumble" in mail.octets:
+            raise RuntimeError
+        return prepare(row, mail, *rest)
+
+    monkeypatch.setattr(examining.pass_on, "prepare", stumbles)
+    for octets in (b"Subject: stumble\r\n" + MAIL, MAIL):
+        came(f"all@{NAME}", octets=octets)
+    Reader().look()
+    for _ in range(MAX_TRIES + 1):
+        Examiner().look()
+        UnexaminedMail.objects.update(due_at=timezone.now())
+    rows = ReceivedMail.objects.order_by("mail_id")
+    assert [(row.forward_send_id is None, "three times" in row.forward_error) for row in rows] == [
+        (True, True), (False, False),
+    ]  # fmt: skip
+
+
+def test_octets_that_are_no_utf8_ask_nothing_of_the_next_server(office: Scene) -> None:
+    received(PLAIN.replace(b"Dora", b"D\xf6ra"))
+    assert not prepare(office.jobs()[0]).smtputf8
+    received(PLAIN.replace(b"Dora", b"D\xc3\xb6ra"))
+    assert prepare(office.jobs()[0]).smtputf8
+
+
 # --- Reports that go back ------------------------------------------------------------------------------------------
 
 
