@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.decorators import csp_replace
 from django.conf import settings
-from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.templatetags.static import static
@@ -19,8 +19,8 @@ from unfold.sites import UnfoldAdminSite
 POLICY = {"script-src": [SELF, UNSAFE_EVAL], "style-src": [SELF, UNSAFE_INLINE]}
 
 
-class AdminConfig(DjangoAdminConfig):
-    """Django's admin with our site in place of its own."""
+class AdminConfig(SimpleAdminConfig):
+    """Django's admin with our site in place of its own. relay_project.urls loads its pages: only the web serves them."""
 
     default_site = "relay_project.admin_site.StaffSite"
 

@@ -20,6 +20,8 @@ from sending.urls import staff_urlpatterns as sending_staff
 from webhooks.console.urls import urlpatterns as console_webhooks
 from webhooks.urls import mailbox_addresses
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console-start")),
     path("", include("accounts.urls")),  # before the admin, whose own sign-in pages it replaces

@@ -28,6 +28,7 @@ class Command(BaseCommand):
     """A worker on the housekeeping queue, started anew when the database comes back."""
 
     help = "Do periodic work: partitions, domain checks, sweeps, figures."
+    requires_system_checks = ("relay",)  # all of them would load every page of the web
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM."""

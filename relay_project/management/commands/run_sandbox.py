@@ -29,6 +29,7 @@ class Command(BaseCommand):
     """SMTP and DNS on loopback, until SIGTERM."""
 
     help = "Stand in for the internet: an SMTP server with an inbox, and a DNS server, both on loopback."
+    requires_system_checks = ("relay",)  # all of them would load every page of the web
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """--smtp-only leaves DNS out, for the simulator domain in production."""

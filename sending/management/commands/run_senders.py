@@ -28,6 +28,7 @@ class Command(BaseCommand):
     """With one process it is the engine itself; with several it starts them, and answers the probes for all."""
 
     help = "Send mail: claim what is due, deliver it, settle the results."
+    requires_system_checks = ("relay",)  # all of them would load every page of the web
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """--processes; --child is how the command starts its own children."""

@@ -40,6 +40,7 @@ class Command(BaseCommand):
     """Runs until SIGTERM or Ctrl-C."""
 
     help = "Take mail by SMTP: reports and mail for projects' domains, and mail that customers submit."
+    requires_system_checks = ("relay",)  # all of them would load every page of the web
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate, then serve."""

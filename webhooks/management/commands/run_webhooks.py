@@ -20,6 +20,7 @@ class Command(BaseCommand):
     """Runs until SIGTERM or Ctrl-C; several may run, of which one works at a time."""
 
     help = "Give events their order, count what they say, and read what came in."
+    requires_system_checks = ("relay",)  # all of them would load every page of the web
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate, answer the probes, look."""
