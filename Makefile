@@ -138,13 +138,19 @@ for tool in $(TOOLS); do
 done
 endef
 
-# The tests that are cheap run on every core at once; those with real processes, clocks and browsers one by one.
+# Those with real processes, clocks and browsers wait more than they work: they run beside the cheap ones, which are on every
+# core and give way to them. What they say comes at the end.
 define run_tests
 slow="journey or browser or postfix"
-pytest() { marks="$$1"; shift; $(PYTHON) -m pytest -m "$$marks$${left_out:+ and $$left_out}" "$$@"; }
-$(if $(ARGS),pytest "not nothing" $(ARGS); exit)
-failed=0
-pytest "not ($$slow)" -n auto --dist loadfile || failed=1
-pytest "($$slow)" || failed=1
+chosen() { echo "$$1$${left_out:+ and $$left_out}"; }
+$(if $(ARGS),$(PYTHON) -m pytest -m "$$(chosen "not nothing")" $(ARGS); exit)
+failed=0; said="$$(mktemp)"
+$(PYTHON) -m pytest -m "$$(chosen "($$slow)")" -n 2 --dist loadfile >"$$said" 2>&1 & beside="$$!"
+trap 'kill "$$beside" 2>/dev/null || true; rm -f "$$said"' EXIT
+trap 'exit 130' INT TERM
+nice -n 10 $(PYTHON) -m pytest -m "$$(chosen "not ($$slow)")" -n auto --dist loadfile || failed=1
+echo "Waiting for the tests with real processes and browsers …"
+wait "$$beside" || failed=1
+cat "$$said"
 exit $$failed
 endef

@@ -97,6 +97,7 @@ def test_every_curl_example_of_the_documentation_works(
     monkeypatch.setenv("SENDS_PER_SECOND", "1000")
     monkeypatch.setenv("REQUESTS_PER_MINUTE", "1000")
     found = [(page.name, example) for page in sorted((ROOT / "docs").glob("*.md")) for example in examples(page)]
+    found = [(page, example) for page, example in found if LIVE not in example]
     assert len(found) > 8
     wrong = []
     server, work = tmp_path / "server", tmp_path / "work"
@@ -120,4 +121,5 @@ def test_every_curl_example_of_the_documentation_works(
     assert wrong == []
 
 
+LIVE = "http://127.0.0.1:8001"  # another process, whose stream has no end
 CURL = "curl -sS -w '%{http_code}' "

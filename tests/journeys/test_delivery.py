@@ -46,7 +46,7 @@ def test_a_mail_arrives_signed_by_both_domains_and_as_raw_shows_it(world: World)
     assert names == ["dial", "hello", "starttls", "hello", "mail", "rcpt", "data_close"], "BDAT needs no DATA"
     assert attempt.tls["version"] == "TLSv1.3"
     assert attempt.responded_mx_host == "mx.sandbox.test"
-    assert kinds(accepted.send_id) == ["send.recipient.accepted"]
+    assert kinds(accepted.send_id) == ["send.queued", "send.recipient.accepted"]
     assert not world.waits(accepted)
     assert world.ledger().is_good
 
@@ -60,7 +60,7 @@ def test_a_mail_deferred_once_is_accepted_later_from_the_same_ip(world: World) -
     assert (first.try_count, second.try_count) == (1, 2)
     assert first.source_ip_id == second.source_ip_id
     assert [result.smtp_code for result in world.results(accepted)] == [451, 250]
-    assert kinds(accepted.send_id) == ["send.recipient.deferred", "send.recipient.accepted"]
+    assert kinds(accepted.send_id) == ["send.queued", "send.recipient.deferred", "send.recipient.accepted"]
     assert len(world.internet.received) == 1
     assert world.ledger().is_good
 
@@ -102,7 +102,7 @@ def test_a_deferral_without_another_try_is_failed(world: World) -> None:
     accepted = world.send("tempfail@six.example")
     eventually(lambda: world.statuses(accepted) == ["failed"])
     assert len(world.attempts(accepted)) == 2
-    assert kinds(accepted.send_id) == ["send.recipient.deferred", "send.recipient.failed"]
+    assert kinds(accepted.send_id) == ["send.queued", "send.recipient.deferred", "send.recipient.failed"]
     assert world.ledger().is_good
 
 

@@ -35,7 +35,10 @@ def argv(home: Path, *options: str) -> list[str]:
 def clean_environment(**more: str) -> dict[str, str]:
     """An environment without the test run's own database and secrets."""
     ours = {"DATABASE_URL", "APP_SECRET", "DJANGO_SETTINGS_MODULE", "RELAY_HOME"}
-    return {**{name: value for name, value in os.environ.items() if name not in ours}, **more}
+    wide = {
+        "COLUMNS": "100"
+    }  # lines are folded at the terminal's width, which a worker of pytest-xdist sets to its own
+    return {**{name: value for name, value in os.environ.items() if name not in ours}, **wide, **more}
 
 
 def run(home: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

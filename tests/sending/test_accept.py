@@ -184,12 +184,15 @@ def test_a_wake_up_that_fails_fails_no_accept(open_scene: Scene, monkeypatch: py
 # --- What it costs -------------------------------------------------------------------------------------------------
 
 
-def test_a_mail_takes_two_round_trips_and_a_wake_up(open_scene: Scene, django_assert_num_queries: Any) -> None:
+def test_a_mail_takes_two_round_trips_and_a_wake_up(
+    open_scene: Scene, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lesson P7: no look-up, lock, counter or insert of its own for each thing that a request touches.
 
     What is read first (ids, suppressions), what is written (one statement, so no BEGIN and no COMMIT); the domain and the
     queue are remembered for a second.
     """
+    monkeypatch.setattr(jobs, "WAKE_EVERY_SECONDS", 60)
     open_scene.send("ann@one.example")
     with django_assert_num_queries(2):
         open_scene.send(*(f"person{number}@one.example" for number in range(20)))
