@@ -73,10 +73,15 @@ def key_of(project: Project) -> str:
 
 def await_web(web: Process) -> None:
     """Return when the web process says that it is ready; raises BenchError."""
-    url = "http://{}:{}/ready".format(*settings.PROBES["web"])
+    await_ready(web, settings.PROBES["web"])
+
+
+def await_ready(process: Process, probe: tuple[str, int]) -> None:
+    """Return when the process says at its probe's address that it is ready; raises BenchError."""
+    url = "http://{}:{}/ready".format(*probe)
 
     def is_ready() -> bool:
-        web.check_alive()
+        process.check_alive()
         try:
             with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310 - our own address
                 return True
@@ -84,4 +89,4 @@ def await_web(web: Process) -> None:
             return False
 
     if not wait_until(is_ready, START_SECONDS, every=0.1):
-        raise BenchError(f"The web process was not ready within {START_SECONDS:.0f} seconds.")
+        raise BenchError(f"{process.name} was not ready within {START_SECONDS:.0f} seconds.")

@@ -75,6 +75,9 @@ GOALS = (
     Goal("slow-peers", "ratio", 0.9, "submission beside 200 slow peers, against nobody slow"),
     Goal("reports", "stored_per_second", 500, "reports stored and acknowledged, a second"),
     Goal("reports", "rate", 300, "reports parsed and applied, a second"),
+    Goal("live", "percentiles.max", 500, "an event until the last of 1,000 streams has it, slowest, ms", at_most=True),
+    Goal("live", "live_peak_mib", 200, "memory of a process with 1,000 streams, MiB", at_most=True),
+    Goal("live", "missing", 0, "events that a stream misses over a rolling restart", at_most=True),
     *(
         Goal("search", f"searches.{kind}.p99", 50, f"GET /sends over 10 M sends, {says}, p99, ms", at_most=True)
         for kind, says in (

@@ -14,6 +14,7 @@ from relay_project.bench.archive import build_archive
 from relay_project.bench.build import build_history
 from relay_project.bench.latency import latency
 from relay_project.bench.launch import BUILD_ARCHIVE, BUILD_HISTORY
+from relay_project.bench.live import live
 from relay_project.bench.outgoing import drain, end_to_end
 from relay_project.bench.peers.compare import postfix
 from relay_project.bench.plan import BenchError, Plan
@@ -33,6 +34,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "search": search,
     "reports": reports,
     "submission": submission,
+    "live": live,
     "suppressions": suppressions,
     BUILD_HISTORY: build_history,
     BUILD_ARCHIVE: build_archive,

@@ -90,8 +90,9 @@ def _run_over(plan: Plan, place: Place, database: BenchDatabase) -> dict[str, An
 
 def environment(plan: Plan, database: BenchDatabase, folder: Path) -> dict[str, str]:
     """The settings of a run and of the processes it starts; what tunes the engine is taken from the caller's."""
-    probes = ("PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "PROBE_SMTP")
-    ports = choose_ports(dict.fromkeys(("WEB_BIND", *probes, "SANDBOX_SMTP", "SMTP_MX", "SMTP_SUBMISSION"), 0))
+    probes = ("PROBE_WEB", "PROBE_SENDERS", "PROBE_WEBHOOKS", "PROBE_SMTP", "PROBE_LIVE")
+    listeners = ("WEB_BIND", "LIVE_BIND", "SANDBOX_SMTP", "SMTP_MX", "SMTP_SUBMISSION")
+    ports = choose_ports(dict.fromkeys((*listeners, *probes), 0))
     return {
         **os.environ,
         "RELAY_ENV_FILE": os.devnull,

@@ -52,6 +52,10 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        self._process.terminate()
+
     @property
     def pid(self) -> int:
         """Its process id."""

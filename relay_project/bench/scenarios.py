@@ -73,6 +73,11 @@ SCENARIOS = {
         ("messages", "connections", "batch"),
         {"messages": 6_000, "connections": 20},
     ),
+    "live": Scenario(
+        "streams of one run_live are told of mail that is accepted, and another run_live takes them over",
+        ("messages", "connections", "pace", "body_bytes"),
+        {"messages": 100, "connections": 1_000, "pace": 5.0},
+    ),
     "search": Scenario(
         "GET /sends with filters, over 10 M sends in 30 daily partitions",
         ("archive",),

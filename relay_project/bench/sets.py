@@ -54,6 +54,7 @@ FULL = {
     "submission-8": Entry("submission", {**SUBMISSION, "connections": 8}),
     "submission-reconnect": Entry("submission", {**SUBMISSION, "connections": 8, "reconnect": True}),
     "slow-peers": Entry("slow-peers", {"seconds": 8.0}),
+    "live": Entry("live"),
     "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }

@@ -10,9 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from relay_project.configuration import read_listeners
 from relay_project.health import HealthResult
+from relay_project.net.files import allow_files
 from relay_project.net.smtp_server.model import Service
 from sending.inbound.reception import InboundReception
-from sending.management.commands.run_smtp import allow_files, limits, make_server, report_of, smtp_check
+from sending.management.commands.run_smtp import limits, make_server, report_of, smtp_check
 from sending.submission.reception import SubmissionReception
 
 

@@ -141,7 +141,7 @@ def _add_plan_options(parser: ArgumentParser) -> None:
     add("--processes", type=_count(1, 64), help="of the senders")
     add("--source-ips", type=_loopback, help="such as 127.0.0.2,127.0.0.3")
     add("--seconds", type=_count(1, 600), help="of `accept` and `submission`")
-    add("--connections", type=_count(1, 64), help="of `accept`, `submission` and `end_to_end`")
+    add("--connections", type=_count(1, 5000), help="of `accept`, `submission`, `end_to_end` and `live`")
     add("--reconnect", action=BooleanOptionalAction, help="`submission` with a connection for each mail")
     add("--slow-peers", type=_count(0, 900), help="that hold connections beside `submission`")
     add("--batch", type=_count(1, 1000), help="messages accepted at once")

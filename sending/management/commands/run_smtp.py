@@ -1,7 +1,6 @@
 """`manage.py run_smtp`: mail that comes in by SMTP, from other servers and from customers."""
 
 import asyncio
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ips.register import server_name
 from relay_project.db.migrate import DatabaseUnavailable, migrate_if_needed
 from relay_project.db.trouble import note_trouble
 from relay_project.health import CannotListen, Check, HealthResult, failed, passed, run_all, run_check, serve_probes
+from relay_project.net.files import allow_files
 from relay_project.net.smtp_server.certificates import Certificates
 from relay_project.net.smtp_server.limits import Limits
 from relay_project.net.smtp_server.listener import Listener
@@ -156,11 +156,3 @@ def smtp_check(server: SmtpServer) -> HealthResult:
         return passed(f"listening: {where or 'nowhere'}", **figures)
 
     return run_check(Check("smtp", frozenset({"smtp"}), look))
-
-
-def allow_files(count: int) -> None:
-    """Raise the limit of open files as far as this process may; a connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
