@@ -6,7 +6,7 @@ Signatures are judged by dkimpy, over the TXT records that DNS (the sandbox's) g
 import email.header
 import email.policy
 from datetime import UTC, datetime
-from email import message_from_bytes
+from email.parser import BytesHeaderParser
 from typing import Any
 
 from django.conf import settings
@@ -29,7 +29,7 @@ KEPT = 5000  # messages in the inbox; older ones leave
 def store(mail: ReceivedMail, txt: TxtLookup) -> SandboxMessage:
     """Keep one received mail, with the verdict on its signatures."""
     close_old_connections()
-    parsed = message_from_bytes(mail.data, policy=email.policy.compat32)
+    parsed = BytesHeaderParser(policy=email.policy.compat32).parsebytes(mail.data)
     send = _send_of(mail)
     return SandboxMessage.objects.create(
         project_id=send.project_id if send else None,

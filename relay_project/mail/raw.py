@@ -11,21 +11,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_bytes, policy
+from email import policy
 from email.header import decode_header, make_header
-from email.message import EmailMessage
+from email.message import Message
 from typing import Any
 
 from relay_project.mail.address import InvalidAddress, parse_mailbox
 from relay_project.mail.headers import NamedAddress, encode_header
 from relay_project.mail.lines import has_longer_line, with_crlf
 from relay_project.mail.mime import encode_date
+from relay_project.mail.reports.message import field_text, leaves, octets_of, read_message
 from relay_project.mail.text import clean
 
 MAX_LINE = 998  # octets without CRLF, RFC 5322 §2.1.1; servers cut or refuse longer ones
 MAX_HEADER_FIELDS = 500  # our own: no mail has a tenth of it
 MAX_HEADER = 262_144  # octets, our own, as for `headers`
-MAX_PARTS = 1_000  # entities of one message that are looked at
 
 # What only the receiving side may say, and what would tell who else has the mail.
 REFUSED = frozenset({"authentication-results", "return-path", "x-originating-ip"})
@@ -177,35 +177,29 @@ def complete(octets: bytes, message_id: str, date: datetime, extra: Iterable[tup
 
 
 def parts_of(octets: bytes) -> Parts:
-    """What a message shows, for people; whatever cannot be read is left out."""
-    message = message_from_bytes(octets, policy=policy.default)
+    """What a message shows, for people; whatever cannot be read is left out.
+
+    With the reader that reports are read with: the stdlib's goes as deep as a sender likes, and takes a minute for fields
+    of many lines.
+    """
+    message = read_message(octets, len(octets))
     texts: dict[str, str] = {}
-    for place, part in enumerate(message.walk()):
-        if place > MAX_PARTS or len(texts) == 2:
-            break
+    for part in leaves(message):
         kind = part.get_content_type()
         if kind in ("text/plain", "text/html") and kind not in texts and part.get_content_disposition() != "attachment":
             texts[kind] = _content(part)
-    headers = {name.lower(): clean(str(value), MAX_HEADER) for name, value in _safe_items(message)}
+    headers: dict[str, str] = {}
+    for name, value in message.raw_items():
+        headers.setdefault(name.lower(), field_text(value))
     return Parts(texts.get("text/plain"), texts.get("text/html"), headers)
 
 
-def _safe_items(message: EmailMessage) -> Iterable[tuple[str, str]]:
-    for name in dict.fromkeys(message.keys()):
-        try:
-            yield name, str(message[name])
-        except Exception:  # noqa: BLE001, S112 — the stdlib's header parsers fail in many ways on hostile input
-            continue
-
-
-def _content(part: EmailMessage) -> str:
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        return ""
+def _content(part: Message) -> str:
+    raw = octets_of(part)
     try:
-        return payload.decode(part.get_content_charset("utf-8") or "utf-8", "replace").replace("\0", "")
-    except LookupError:
-        return payload.decode("utf-8", "replace").replace("\0", "")
+        return raw.decode(str(part.get_content_charset("utf-8")), "replace").replace("\0", "")
+    except (LookupError, ValueError):
+        return raw.decode("utf-8", "replace").replace("\0", "")
 
 
 def _fields(head: bytes) -> list[tuple[str, bytes]]:

@@ -2,8 +2,7 @@
 
 import email.policy
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.message import EmailMessage
+from email.parser import BytesHeaderParser
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
@@ -12,6 +11,9 @@ from django.views.decorators.http import require_safe
 from projects.console.page import Place, project_page, render_place
 from projects.scopes import Scope
 from projects.staff_views import note_content_view
+from relay_project.mail.raw import parts_of
+from relay_project.mail.reports.message import leaves, octets_of
+from relay_project.mail.reports.message import read_message as tree_of
 from relay_project.mail.text import clean
 from sending.console.preview import html_document, mail_file
 from sending.models import SandboxMessage
@@ -34,39 +36,24 @@ class Read:
 
 def read_message(data: bytes) -> Read:
     """Headers, bodies and attachments; what cannot be decoded is shown with replacement characters."""
-    message = message_from_bytes(data, policy=email.policy.default.clone(raise_on_defect=False))
-    assert isinstance(message, EmailMessage)
     headers = [(clean(name, 100), clean(str(value), HEADER_SHOWN)) for name, value in _raw_headers(data)]
-    return Read(headers, _body(message, "plain"), _body(message, "html"), _attachments(message))
+    parts = parts_of(data)
+    shown = [clean(text, BODY_SHOWN) if text is not None else None for text in (parts.text, parts.html)]
+    return Read(headers, shown[0], shown[1], _attachments(data))
 
 
 def _raw_headers(data: bytes) -> list[tuple[str, str]]:
     """The header fields as they came, folds and all: the parsed ones hide what receivers see."""
-    head = message_from_bytes(data, policy=email.policy.compat32)
+    head = BytesHeaderParser(policy=email.policy.compat32).parsebytes(data)
     return [(name, str(value)) for name, value in head.raw_items()]
 
 
-def _body(message: EmailMessage, subtype: str) -> str | None:
-    try:
-        part = message.get_body((subtype,))
-        return clean(part.get_content(), BODY_SHOWN) if part is not None else None
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ):  # unknown charset, broken base64, a multipart without parts
-        return None
-
-
-def _attachments(message: EmailMessage) -> list[tuple[str, str, int]]:
-    found = []
-    for part in message.walk():
-        if part.get_content_disposition() == "attachment":
-            payload = part.get_payload(decode=True)
-            size = len(payload) if isinstance(payload, bytes) else 0
-            found.append((clean(part.get_filename() or "without a name", 200), part.get_content_type(), size))
-    return found
+def _attachments(data: bytes) -> list[tuple[str, str, int]]:
+    return [
+        (clean(part.get_filename() or "without a name", 200), part.get_content_type(), len(octets_of(part)))
+        for part in leaves(tree_of(data, len(data)))
+        if part.get_content_disposition() == "attachment"
+    ]
 
 
 @require_safe

@@ -120,3 +120,40 @@ def test_ten_megabytes_of_line_ends_are_looked_through_without_copies() -> None:
     began = time.process_time()
     assert len(read_raw(text).octets) == len(text)
     assert time.process_time() - began < 1.0
+
+
+def nested(depth: int) -> bytes:
+    heads = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(depth))
+    return b"From: a@b.example\r\n" + heads + b"Content-Type: text/plain\r\n\r\nhi\r\n"
+
+
+BOMBS = {
+    "nested": nested(20_000),
+    "parts": b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    + b"--b\r\nContent-Type: text/html\r\n\r\nx\r\n" * 100_000,
+    "folded": b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain"
+    + b";\r\n x=y" * 500_000
+    + b"\r\n\r\nx\r\n--b--\r\n",
+    "parameters": b"From: a@b.example\r\nContent-Type: text/plain"
+    + b"".join(b';\r\n x*%d="a"' % n for n in range(15_000))
+    + b"\r\n\r\nx\r\n",
+    "messages": b"From: a@b.example\r\n" + b"Content-Type: message/rfc822\r\n\r\n" * 50_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_is_built_to_exhaust_a_reader_does_not(name: str) -> None:
+    """A page that shows such a mail failed with RecursionError, or held its worker for a minute."""
+    began = time.process_time()
+    parts_of(read_raw(BOMBS[name]).octets)
+    assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    "octets", [b"From: a@b.example\r\n" + b"X: y\r\n" * 1_000_000, b"X-Giant: " + b"a" * 10_000_000]
+)
+def test_a_header_of_a_million_lines_is_refused_at_once(octets: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRaw, match="262144 octets"):
+        read_raw(octets + b"\r\n\r\nx")
+    assert time.process_time() - began < 1.0

@@ -130,3 +130,42 @@ def test_no_octets_break_it(lines: list[bytes]) -> None:
     for start in (b"", HEAD, HEAD + b"X-Relay-Metadata: "):
         with contextlib.suppress(Violations):
             read_mail(start + b"\r\n".join(lines) + b"\r\n", ["ann@one.example"], is_test=False)
+
+
+# --- As an enemy ------------------------------------------------------------------------------------------------------
+
+INJECTED = "=?utf-8?q?a=0D=0ABcc=3A_victim=40one=2Eexample?="
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"X-Relay-Tags: {INJECTED}",
+        f"X-Relay-List: {INJECTED}",
+        f"X-Relay-List-Unsubscribe: {INJECTED}",
+        f"X-Relay-Priority: {INJECTED}",
+        f"X-Relay-Send-After: {INJECTED}",
+        f"X-Relay-Metadata: {INJECTED}",
+        f"X-Idempotency-Key: {INJECTED}",
+        f"X-Relay-Metadata: {chr(123)}{chr(125)}\r\nX-Relay-Metadata: {chr(123)}{chr(125)}",
+        "X-Relay-Metadata: " + "[" * 900,
+        "X-Relay-Metadata: " + "\r\n ".join(["[" * 900] * 200),
+        "X-Idempotency-Key: " + "\r\n ".join(["k" * 90] * 4),
+        "X-Relay-Tags: " + ",".join(["t"] * 450),
+    ],
+    ids=lambda text: text[:24] + str(len(text)),
+)
+def test_no_field_of_ours_brings_a_line_of_its_own_into_the_mail(field: str) -> None:
+    """Encoded words may hold line ends, and JSON any depth: they are refused, never written."""
+    with pytest.raises(Violations):
+        read_mail(f"From: a@b.example\r\n{field}\r\n\r\nx\r\n".encode(), ["ann@one.example"], is_test=False)
+
+
+def test_line_ends_in_subjects_are_spaces_and_in_names_they_are_refused() -> None:
+    octets = f"From: a@b.example\r\nSubject: {INJECTED}\r\n\r\nx\r\n"
+    subject = read_mail(octets.encode(), ["ann@one.example"], is_test=False).subject or ""
+    assert not any(char in subject for char in "\r\n\0")
+    for name in ("From", "To"):
+        octets = f"{name}: {INJECTED} <a@b.example>\r\nX-From: a@b.example\r\n\r\nx\r\n"
+        with pytest.raises(Violations):
+            read_mail(octets.encode(), ["ann@one.example"], is_test=False)
