@@ -53,7 +53,7 @@
       failures = 0;
       wait = told.retry;
       html.dataset.streaming = "";
-      if (last === null) move("send."); // what happened since the page was made
+      if (last === null || !told.complete) move("send."); // what happened since the page was made
       last = told.id;
     } else if (told.event === "shutdown") {
       wait = told.retry;

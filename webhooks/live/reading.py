@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from django.db import connection
+import structlog
+from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 
+from projects.objects import timestamp
 from relay_project.db.ids import MAX_ID
 from webhooks.feed import FeedEvent, last_position, position_of_event, read_feed
 from webhooks.live.frames import Item, encode
 from webhooks.payload import bodies
+
+log = structlog.get_logger(__name__)
 
 BATCH = 500  # positions a reading
 PAGE = 200  # of one that resumes: they are all in memory until its client has taken them
@@ -92,4 +97,24 @@ def feed_end() -> int:
 
 
 def _encoded(cursor: CursorWrapper, events: list[FeedEvent]) -> list[Item]:
-    return [encode(event, body) for event, body in zip(events, bodies(cursor, events), strict=True)] if events else []
+    """Each event in both forms; one whose body cannot be made is told by what it carries, or all would stand still."""
+    if not events:
+        return []
+    try:
+        told = bodies(cursor, events)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away: the same again
+    except Exception:
+        log.exception("live.bodies_failed", events=[event.id for event in events[:10]])
+        told = [_plain(event) for event in events]
+    return [encode(event, body) for event, body in zip(events, told, strict=True)]
+
+
+def _plain(event: FeedEvent) -> dict[str, Any]:
+    return {
+        "event": event.kind,
+        "payload": event.payload,
+        "id": str(event.id),
+        "created_at": timestamp(event.created_at),
+        "project_id": event.project_id,
+    }

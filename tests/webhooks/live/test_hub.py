@@ -146,6 +146,19 @@ def happen(project_id: int, *numbers: int) -> list[int]:
 
 
 @pytest.mark.django_db
+def test_an_event_whose_body_cannot_be_made_stops_nobody(monkeypatch: pytest.MonkeyPatch):
+    happened = happen(1, 1, 2)
+
+    def broken(cursor: Any, events: Any) -> Any:
+        raise ValueError("a body that cannot be made")
+
+    monkeypatch.setattr("webhooks.live.reading.bodies", broken)
+    items = read_batch(0, frozenset({1})).items
+    assert [one.event_id for one in items] == happened
+    assert b'"event":"domain.created","payload":{}' in items[0].sse
+
+
+@pytest.mark.django_db
 def test_a_stream_begins_after_an_event_or_now_and_says_what_may_be_gone():
     assert read_start(1, None).event_id == 0
     first, second = happen(1, 1, 2)
