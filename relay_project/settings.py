@@ -165,6 +165,14 @@ MAILBOX_REMEMBER_HOURS = read_positive(env, "MAILBOX_REMEMBER_HOURS", default=24
 MAILBOX_REQUESTS_PER_MINUTE = read_positive(env, "MAILBOX_REQUESTS_PER_MINUTE", default=60_000, maximum=10_000_000)
 MAILBOX_WAITERS = read_positive(env, "MAILBOX_WAITERS", default=4, maximum=256)  # of a worker's WEB_THREADS
 PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
+WEBHOOK_OPEN_NETWORKS = read_networks(env, "WEBHOOK_OPEN_NETWORKS")  # that webhooks may go to though they are private
+WEBHOOK_TRUST_FILE = read_file(env, "WEBHOOK_TRUST_FILE")  # certificates (PEM) believed beside the system's
+WEBHOOK_RETRY_SCHEDULE = read_schedule(env, "WEBHOOK_RETRY_SCHEDULE", default="1m,5m,15m,1h,4h,24h")
+WEBHOOK_CONCURRENCY = read_positive(env, "WEBHOOK_CONCURRENCY", default=20, maximum=200)  # calls at once to one webhook
+WEBHOOK_IN_FLIGHT = read_positive(env, "WEBHOOK_IN_FLIGHT", default=500, maximum=10_000)  # calls at once of a process
+WEBHOOK_DISABLE_DAYS = read_positive(  # of nothing but failures, after which a webhook is disabled; 0: never
+    env, "WEBHOOK_DISABLE_DAYS", default=3, minimum=0, maximum=365
+)
 API_KEY_OVERLAP_HOURS = read_positive(env, "API_KEY_OVERLAP_HOURS", default=168, maximum=24 * 90)  # of a rotated key
 # A CSV of suppressions, which is read as it comes: some millions of lines.
 MAX_IMPORT_BYTES = read_positive(env, "MAX_IMPORT_BYTES", default=256 * 1024 * 1024, minimum=4096)

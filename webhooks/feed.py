@@ -5,7 +5,7 @@ last position that it was shown, which moves past events that it did not ask for
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,12 +17,14 @@ from relay_project.db.ids import id_floor, id_time
 
 LIMIT = 500  # positions a reading
 
+Position = tuple[int, int, int | None]  # position, id of the event, project; null where a version before wrote it
+
 _DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 _POSITIONS = """
-SELECT position, event_id FROM projects_feedposition WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
+SELECT position, event_id, project_id FROM projects_feedposition WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
 """
 _POSITIONS_OF_ONE = """
-SELECT position, event_id FROM projects_feedposition
+SELECT position, event_id, project_id FROM projects_feedposition
  WHERE project_id = %(project)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
 """
 _EVENTS = """
@@ -70,18 +72,30 @@ def read_feed(
 
     Events that retention has taken are passed over. Without anything new, `last` is `after`.
     """
-    statement = _POSITIONS if project_id is None else _POSITIONS_OF_ONE
-    cursor.execute(statement, {"after": after, "limit": limit, "project": project_id})
-    positions: list[tuple[int, int]] = cursor.fetchall()
+    positions = read_positions(cursor, after, limit, project_id)
     if not positions:
         return Reading([], after, False)
-    found = events_by_id(cursor, [event_id for _, event_id in positions])
-    events = [
+    return Reading(events_at(cursor, positions, kinds), positions[-1][0], len(positions) >= limit)
+
+
+def read_positions(cursor: CursorWrapper, after: int, limit: int, project_id: int | None = None) -> list[Position]:
+    """What follows `after` without the events: for who wants few of them."""
+    statement = _POSITIONS if project_id is None else _POSITIONS_OF_ONE
+    cursor.execute(statement, {"after": after, "limit": limit, "project": project_id})
+    positions: list[Position] = cursor.fetchall()
+    return positions
+
+
+def events_at(
+    cursor: CursorWrapper, positions: Sequence[Position], kinds: Collection[str] | None = None
+) -> list[FeedEvent]:
+    """The events at some positions that are still kept, of some kinds or all."""
+    found = events_by_id(cursor, [event_id for _, event_id, _ in positions])
+    return [
         FeedEvent(position, event_id, *row)
-        for position, event_id in positions
+        for position, event_id, _ in positions
         if (row := found.get(event_id)) and (kinds is None or row[1] in kinds)
     ]
-    return Reading(events, positions[-1][0], len(positions) >= limit)
 
 
 def events_by_id(cursor: CursorWrapper, event_ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Protocol
 
 from relay_project.metrics import Counter, Gauge
 from sending.inbound import read
@@ -78,8 +79,20 @@ class Routed(Loop):
         return done
 
 
+class Runs(Protocol):
+    """What may have a thread of its own."""
+
+    name: str
+
+    def run(self) -> None:
+        """Until stopped."""
+
+    def stop(self) -> None:
+        """End soon; from any thread."""
+
+
 @contextmanager
-def running(loop: Loop) -> Iterator[None]:
+def running(loop: Runs) -> Iterator[None]:
     """Run a loop in a thread for the block; at its end it finishes its look."""
     thread = threading.Thread(target=loop.run, name=loop.name, daemon=True)
     thread.start()

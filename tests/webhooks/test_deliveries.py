@@ -1,0 +1,428 @@
+"""From an event to its call and what is written of it: webhooks.fan_out, webhooks.deliver, webhooks.again, webhooks.switch.
+
+Real calls over loopback, and the deliverer's own thread beside the test.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from standardwebhooks import Webhook as Library
+
+from accounts.models import AuditEntry
+from projects.events import NewEvent, emit, sequence_outbox
+from projects.models import Event, FeedPosition, Project
+from relay_project.web.errors import ApiError, Violations
+from tests.webhooks.receiver import Receiver, receiving
+from webhooks.again import replay, send_again, send_test
+from webhooks.deliver import look
+from webhooks.deliver.engine import Deliverer
+from webhooks.deliver.lane import Row
+from webhooks.deliver.settle import Result, settle
+from webhooks.fan_out import fan_out
+from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
+from webhooks.replaying import Replays
+from webhooks.signature import standard_secret
+from webhooks.switch import disable, enable
+from webhooks.tidy import tidy
+from webhooks.verdict import Answer
+
+SECRET, FORMER = "0f5b3d0c6a7e4b1e9d2c8a7f6b5e4d3c", "ffffffffffffffff0000000000000000"
+KIND = "domain.created"
+PATIENCE_SECONDS = 15.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Receiver]:
+    with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+def receiver(server: Receiver, settings: Any) -> Receiver:
+    settings.WEBHOOK_OPEN_NETWORKS = [ip_network("127.0.0.0/8")]
+    with server.lock:
+        server.requests.clear()
+        server.answers.clear()
+        server.most_busy, server.delay = 0, 0.0
+    return server
+
+
+@pytest.fixture
+def shop(transactional_db: None) -> Project:
+    return Project.objects.create(name="Shop", send_type="transactional")
+
+
+def hook(project: Project, url: str, **fields: Any) -> Webhook:
+    return Webhook.objects.create(project=project, url=url, secret=SECRET, **{"events": [KIND], **fields})
+
+
+def tell(project: Project, *subjects: int, kind: str = KIND) -> list[int]:
+    """Events that have their deliveries."""
+    ids = emit(*(NewEvent(project.pk, kind, "domain", each, {"domain": {"id": each, "domain": "shop.example"}}) for each in subjects))  # fmt: skip # noqa: E501
+    with connection.cursor() as cursor:
+        sequence_outbox(cursor)
+    while fan_out():
+        pass
+    return ids
+
+
+@contextmanager
+def delivering(count: int = 1) -> Iterator[list[Deliverer]]:
+    """Deliverers in threads of their own; they look once a second, and at once when they begin."""
+    deliverers = [Deliverer() for _ in range(count)]
+    threads = [threading.Thread(target=each.run) for each in deliverers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield deliverers
+    finally:
+        for each in deliverers:
+            each.stop()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def until(true: Callable[[], Any]) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def settled(number: int = 0) -> Callable[[], bool]:
+    return lambda: WebhookWaiting.objects.count() == number and not WebhookDelivery.objects.filter(tries=[]).exists()
+
+
+def due_now() -> None:
+    """The time of the next try has come."""
+    WebhookWaiting.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_an_event_is_told_in_its_order_signed_and_written_down(shop: Project, receiver: Receiver) -> None:
+    hook(shop, f"{receiver.url}/ok", headers='{"Authorization": "Bearer of-the-shop", "X-Signature": "forged"}')
+    other = Project.objects.create(name="Other", send_type="transactional")
+    tell(other, 99)
+    ids = tell(shop, *range(40))
+    tell(shop, 7, kind="domain.deleted")
+    with delivering():
+        until(settled())
+    heard = receiver.heard()
+    assert len(heard) == 40, "once each, of its kinds and its project only"
+    assert sorted(int(each.headers["webhook-id"]) for each in heard) == ids
+    for each in heard:
+        assert Library(standard_secret(SECRET)).verify(each.body, each.headers)["id"] == each.headers["webhook-id"]
+        assert each.headers["authorization"] == "Bearer of-the-shop"
+        assert each.headers["x-signature"] != "forged"
+    delivery = WebhookDelivery.objects.earliest("event_id")
+    assert (delivery.status, delivery.try_count, delivery.response_code, delivery.response) == (
+        "delivered",
+        1,
+        200,
+        "ok",
+    )
+    assert delivery.request_body.encode() == next(
+        each.body for each in heard if each.headers["webhook-id"] == str(delivery.event_id)
+    )
+    [entry] = delivery.tries
+    assert (entry["code"], entry["text"]) == (200, "ok")
+    assert (delivery.next_try_at, delivery.kind) == (None, "event")
+    assert not WebhookLane.objects.exists(), "let go at the stop"
+
+
+def test_events_of_one_subject_are_told_one_after_the_other(shop: Project, receiver: Receiver) -> None:
+    """Lesson C10."""
+    hook(shop, f"{receiver.url}/ok")
+    receiver.delay = 0.02
+    ids = tell(shop, *([5] * 8))
+    with delivering():
+        until(settled())
+    assert [int(each.headers["webhook-id"]) for each in receiver.heard()] == ids
+    assert receiver.most_busy == 1
+
+
+def test_what_fails_climbs_the_ladder_and_is_the_same_each_time(shop: Project, receiver: Receiver) -> None:
+    webhook = hook(shop, f"{receiver.url}/fail")
+    tell(shop, 1)
+    waits = []
+    with delivering() as [deliverer]:
+        for tries in range(1, 8):
+            until(lambda tries=tries: WebhookDelivery.objects.filter(try_count=tries).exists())
+            row = WebhookWaiting.objects.first()
+            if row:
+                waits.append((row.due_at - timezone.now()).total_seconds())
+                due_now()
+                deliverer.wake(str(webhook.pk))
+                for lane in deliverer.lanes.values():
+                    lane.paused_until = 0.0  # the endpoint's own back-off is another test's
+    for wait, step in zip(waits, (60, 300, 900, 3600, 14_400, 86_400), strict=True):
+        assert step - 10 < wait <= step
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.status, delivery.response_code, delivery.response) == ("failed", 500, "out of order")
+    assert len(delivery.tries) == 7
+    assert len({(each.headers["webhook-id"], each.body) for each in receiver.heard()}) == 1
+    webhook.refresh_from_db()
+    assert webhook.failing_since is not None
+
+
+def test_a_failing_call_holds_up_nothing_after_it_and_success_mends_the_webhook(
+    shop: Project, receiver: Receiver
+) -> None:
+    webhook = hook(shop, f"{receiver.url}/ok", failing_since=timezone.now() - timedelta(hours=1))
+    receiver.answers["/ok"] = [503]
+    tell(shop, 5, 5, 6)
+    with delivering():
+        until(settled(1))
+    assert sorted(WebhookDelivery.objects.values_list("status", flat=True)) == ["delivered", "delivered", "pending"]
+    webhook.refresh_from_db()
+    assert webhook.failing_since is None
+
+
+def test_an_answer_that_the_database_would_refuse_stops_nobody(shop: Project, receiver: Receiver) -> None:
+    """Lesson C11: the batch of a spoilt answer is written like any other, and is not sent again at once."""
+    hook(shop, f"{receiver.url}/spoilt")
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, 1)
+    with delivering():
+        until(settled(1))
+    spoilt, fine = WebhookDelivery.objects.order_by("-response_code")
+    assert (spoilt.status, fine.status) == ("pending", "delivered")
+    assert spoilt.response is not None
+    assert spoilt.response.startswith("ab\ufffdé")
+    assert len(receiver.heard("/spoilt")) == 1
+
+
+def test_what_cannot_be_written_is_halved_out(shop: Project, receiver: Receiver, monkeypatch: Any) -> None:
+    """Lesson C11: one result that breaks the statement, whatever it is, costs the others nothing."""
+    from webhooks.deliver import engine
+
+    real = settle
+
+    def breaking(results: Any, *values: Any) -> None:
+        if any(result.answer.text == "out of order" for result in results):
+            raise ValueError("cannot be stored")
+        real(results, *values)
+
+    monkeypatch.setattr(engine, "settle", breaking)
+    hook(shop, f"{receiver.url}/fail")
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, 1, 2, 3)
+    with delivering():
+        until(settled(3))
+    said = set(WebhookDelivery.objects.values_list("response_code", "response"))
+    assert said == {(200, "ok"), (500, "The answer could not be stored.")}
+
+
+def test_gone_disables_at_once_and_a_busy_receiver_says_when(shop: Project, receiver: Receiver) -> None:
+    gone, busy = hook(shop, f"{receiver.url}/gone"), hook(shop, f"{receiver.url}/busy-seconds")
+    tell(shop, 1)
+    with delivering():
+        until(settled(1))
+        until(lambda: not Webhook.objects.get(pk=gone.pk).is_enabled)
+    gone.refresh_from_db()
+    assert gone.disabled_reason == "gone"
+    assert WebhookDelivery.objects.get(webhook_id=gone.pk).status == "failed"
+    [event] = Event.objects.filter(kind="webhook.disabled")
+    assert (event.payload["reason"], event.payload["webhook"]["id"]) == ("gone", gone.pk)
+    assert AuditEntry.objects.get(action="webhook.disabled").actor_label == "run_webhooks"
+    due = WebhookWaiting.objects.get(webhook_id=busy.pk).due_at - timezone.now()
+    assert timedelta(minutes=118) < due <= timedelta(hours=2)
+
+
+def result(row: WebhookWaiting, code: int) -> Result:
+    given = Row(row.delivery_id, row.webhook_id, row.subject_id, row.kind, row.due_at, row.try_count, 1, "", "{}")
+    return Result(given, Answer(code, "x"), timezone.now())
+
+
+def test_days_of_nothing_but_failures_disable_and_enabling_goes_on_with_what_waited(
+    shop: Project, receiver: Receiver, settings: Any
+) -> None:
+    webhook = hook(shop, f"{receiver.url}/ok", failing_since=timezone.now() - timedelta(days=2))
+    tell(shop, 1, 2)
+    one, two = WebhookWaiting.objects.order_by("delivery_id")
+    settle([result(one, 500)], timezone.now(), {webhook.pk})
+    webhook.refresh_from_db()
+    assert webhook.is_enabled, "not yet"
+    Webhook.objects.update(failing_since=timezone.now() - timedelta(days=4))
+    settle([result(two, 500)], timezone.now(), {webhook.pk})
+    webhook.refresh_from_db()
+    assert (webhook.is_enabled, webhook.disabled_reason) == (False, "failing")
+    due_now()
+    assert fan_out() == fan_out() == 0
+    tell(shop, 3)
+    with delivering():
+        time.sleep(0.3)
+        assert receiver.heard() == []
+        assert enable(webhook)
+        assert not enable(webhook)
+        until(settled())
+    assert len(receiver.heard()) == 2, "what happened while it was disabled is not delivered by itself"
+    webhook.refresh_from_db()
+    assert (webhook.disabled_reason, webhook.failing_since, webhook.disabled_at) == ("", None, None)
+    assert disable(webhook, DisabledReason.BY_HAND)
+    assert not disable(webhook, DisabledReason.BY_HAND)
+
+
+def test_a_result_that_comes_late_changes_nothing(shop: Project, receiver: Receiver) -> None:
+    hook(shop, receiver.url)
+    tell(shop, 1)
+    row = WebhookWaiting.objects.get()
+    settle([result(row, 200)], timezone.now())
+    settle([result(row, 500)], timezone.now())
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.status, delivery.try_count, len(delivery.tries)) == ("delivered", 1, 1)
+    assert not WebhookWaiting.objects.exists()
+
+
+def test_two_processes_share_webhooks_and_the_dead_ones_are_taken_over(
+    shop: Project, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """What a killed process had leased is another's when the lease ends, and is sent then."""
+    hooks = [hook(shop, f"{receiver.url}/ok/{number}") for number in range(6)]
+    dead = uuid.uuid4()
+    monkeypatch.setattr(look, "LEASE_SECONDS", 1.0)
+    assert look.take(dead, [hooks[0].pk]) == {hooks[0].pk}
+    assert look.take(uuid.uuid4(), [hooks[0].pk]) == set()
+    tell(shop, *range(10))
+    monkeypatch.setattr(look, "LEASE_SECONDS", 15.0)
+    with delivering(2):
+        until(settled())
+    assert len(receiver.heard()) == 60, "none twice, although two were at it"
+
+
+def test_slow_endpoints_hold_up_no_other(shop: Project, receiver: Receiver, settings: Any) -> None:
+    """Lesson P8."""
+    for number in range(3):
+        hook(shop, f"{receiver.url}/hang/{number}")
+    hook(shop, f"{receiver.url}/ok")
+    settings.WEBHOOK_IN_FLIGHT = 20
+    tell(shop, *range(30))
+    with delivering():
+        began = time.monotonic()
+        receiver.wait_for(30, "/ok", seconds=4.0)
+        assert time.monotonic() - began < 4.0, "while the others hang for five seconds"
+
+
+def test_a_rotation_is_signed_by_both_secrets_until_its_time_is_over(shop: Project, receiver: Receiver) -> None:
+    later, before = timezone.now() + timedelta(hours=1), timezone.now() - timedelta(seconds=1)
+    hook(shop, f"{receiver.url}/both", previous_secret=FORMER, previous_secret_until=later)
+    hook(shop, f"{receiver.url}/one", previous_secret=FORMER, previous_secret_until=before)
+    tell(shop, 1)
+    with delivering():
+        until(settled())
+    [both], [one] = receiver.heard("/both"), receiver.heard("/one")
+    for secret in (SECRET, FORMER):
+        Library(standard_secret(secret)).verify(both.body, both.headers)
+    assert len(one.headers["webhook-signature"].split(" ")) == 1
+    assert "x-signature-previous" not in one.headers
+
+
+# --- By hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_test_goes_out_at_once_and_once_also_while_disabled(shop: Project, receiver: Receiver) -> None:
+    webhook = hook(shop, f"{receiver.url}/fail", is_enabled=False)
+    made = send_test(webhook)
+    with delivering():
+        until(settled())
+    [heard] = receiver.heard()
+    assert (heard.json["event"], heard.json["test"], heard.json["id"]) == ("test", True, str(made.event_id))
+    made.refresh_from_db()
+    assert (made.status, made.kind, made.try_count) == ("failed", "test", 1)
+    webhook.refresh_from_db()
+    assert webhook.failing_since is None
+
+
+def test_send_again_goes_where_the_webhook_leads_now_with_the_same_id(shop: Project, receiver: Receiver) -> None:
+    webhook = hook(shop, f"{receiver.url}/ok")
+    [event_id] = tell(shop, 1)
+    with delivering():
+        until(settled())
+        Webhook.objects.update(url=f"{receiver.url}/new")
+        made = send_again(WebhookDelivery.objects.get())
+        until(settled())
+    [first], [second] = receiver.heard("/ok"), receiver.heard("/new")
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == str(event_id)
+    assert first.body == second.body
+    assert (made.kind, made.url) == ("replay", f"{receiver.url}/new")
+    Webhook.objects.update(is_enabled=False)
+    with pytest.raises(ApiError, match="Enable it first"):
+        send_again(made)
+    webhook.delete()
+    with pytest.raises(ApiError, match="not found"):
+        send_again(made)
+
+
+def work_off_replays() -> None:
+    replays = Replays()
+    for _ in range(10):
+        replays._step()
+    assert not WebhookReplay.objects.filter(finished_at=None).exists()
+
+
+def test_a_range_is_told_again_by_one_call_and_so_is_what_failed(shop: Project, receiver: Receiver) -> None:
+    webhook = hook(shop, f"{receiver.url}/ok")
+    ids = tell(shop, *range(5))
+    tell(shop, 9, kind="domain.deleted")
+    WebhookWaiting.objects.all().delete()
+    WebhookDelivery.objects.filter(event_id__in=ids[:2]).update(status="failed")
+    now = timezone.now()
+    made = replay(webhook, now - timedelta(hours=1), now + timedelta(hours=1))
+    work_off_replays()
+    made.refresh_from_db()
+    assert (made.made, made.finished_at is not None) == (5, True)
+    assert list(WebhookDelivery.objects.filter(kind="replay").order_by("id").values_list("event_id", flat=True)) == ids
+    WebhookDelivery.objects.filter(kind="replay").delete()
+    failed = replay(webhook, only_failed=True)
+    work_off_replays()
+    failed.refresh_from_db()
+    assert failed.made == 2
+    with pytest.raises(Violations):
+        replay(webhook, now, now - timedelta(hours=1))
+    disable(webhook, DisabledReason.BY_HAND)
+    webhook.refresh_from_db()
+    with pytest.raises(ApiError, match="Enable it first"):
+        replay(webhook)
+
+
+def test_what_waits_for_a_webhook_that_is_gone_is_ended(shop: Project, receiver: Receiver) -> None:
+    webhook = hook(shop, f"{receiver.url}/ok")
+    tell(shop, 1, 2)
+    webhook.delete()
+    assert tidy(timezone.now()) == 2
+    assert not WebhookWaiting.objects.exists()
+    assert set(WebhookDelivery.objects.values_list("status", "response")) == {("failed", "The webhook was deleted.")}
+
+
+def test_two_transactions_that_commit_out_of_order_lose_no_delivery(shop: Project, receiver: Receiver) -> None:
+    """The one with the lower id commits last, after the fan-out has passed its neighbours."""
+    hook(shop, f"{receiver.url}/ok")
+    began, may_commit = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        with transaction.atomic():
+            emit(NewEvent(shop.pk, KIND, "domain", 1, {"domain": {}}))
+            began.set()
+            assert may_commit.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert began.wait(10)
+    tell(shop, 2)
+    assert WebhookDelivery.objects.count() == 1
+    may_commit.set()
+    thread.join()
+    tell(shop, 3)
+    events = list(WebhookDelivery.objects.order_by("id").values_list("event_id", flat=True))
+    assert sorted(events) == sorted(Event.objects.values_list("id", flat=True))
+    assert events == list(FeedPosition.objects.order_by("position").values_list("event_id", flat=True))
