@@ -11,7 +11,7 @@ PATHS = ("/api/console/sends", "/api/console/nothing", "/api/console/sends/1")
 
 @pytest.fixture
 def long_way(monkeypatch: pytest.MonkeyPatch):
-    return lambda: monkeypatch.setattr(keyed, "PREFIX", "/nowhere/")
+    return lambda: monkeypatch.setattr(keyed, "PREFIXES", ("/nowhere/",))
 
 
 @pytest.mark.parametrize("path", PATHS)
