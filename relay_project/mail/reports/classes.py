@@ -52,6 +52,7 @@ _BY_RULE = {
     "mailbox-inactive": BounceClass.HARD,
     "mailbox-not-available": BounceClass.HARD,
     "outlook-unknown": BounceClass.HARD,
+    "owner-changed": BounceClass.HARD,
     "protocol-recipient": BounceClass.HARD,
     "account-disabled": BounceClass.HARD,
     "guard-suspended": BounceClass.HARD,
@@ -61,6 +62,7 @@ _BY_RULE = {
     "rcpt-55x": BounceClass.HARD,
     "domain-takes-no-mail": BounceClass.HARD,
     "recipient-access-denied": BounceClass.HARD,
+    "guard-preferences": BounceClass.CONTENT,
     "recipient-refuses": BounceClass.CONTENT,
     "recipient-restricted": BounceClass.CONTENT,
     "destination-relay": BounceClass.INFRASTRUCTURE,
@@ -131,10 +133,10 @@ class ReportRule:
 def judge(text: str, status: str = "", action: Action = Action.FAILED) -> Judgement:
     """Judge a diagnostic; `status` is what the report's Status field says, if it has one. Never raises.
 
-    What is delayed may still arrive: nobody is gone yet, whatever the last reply said.
+    What is delayed may still arrive: nobody is gone yet and nothing is refused, whatever the last reply said.
     """
     judgement = _judged(text, status, action)
-    if action is Action.DELAYED and judgement.bounce_class is BounceClass.HARD:
+    if action is Action.DELAYED and judgement.bounce_class in (BounceClass.HARD, BounceClass.CONTENT):
         return replace(judgement, bounce_class=BounceClass.SOFT, suppress=False)
     return judgement
 

@@ -24,6 +24,8 @@ SAID = [
     ("report-network", "Command died with status 127"),
     ("report-unknown-user", "The following recipient could not be resolved"),
     ("report-content", "the attachment was quarantined"),
+    ("report-content", "Messages without To: fields are not accepted here"),
+    ("report-unknown-user", "User name bob not unique. Several matches found in the directory."),
     ("report-no-mailbox", "550 5.7.1 No mailbox found"),
     ("report-full-abroad", "Почтовый ящик получателя переполнен"),
     ("report-unknown-abroad", "La dirección no existe"),
@@ -70,6 +72,24 @@ def test_what_may_pass_suppresses_nobody() -> None:
     assert not judge("450 4.1.1 user unknown", action=Action.DELAYED).suppress
     assert judge("", "4.0.0").bounce_class is BounceClass.SOFT
     assert judge("").bounce_class is BounceClass.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "expected"),
+    [
+        ("Sorry, the user's maildir has overdrawn his diskspace quota", "5.2.3", BounceClass.SOFT),
+        ("550 sorry, no mailbox here by that name. (#5.7.17)", "5.0.0", BounceClass.HARD),
+        ("550 5.1.1 Refused due to recipient preferences", "5.1.1", BounceClass.CONTENT),
+    ],
+)
+def test_the_words_go_before_a_code_that_says_something_else(text: str, status: str, expected: BounceClass) -> None:
+    said = judge(text, status)
+    assert (said.bounce_class, said.suppress) == (expected, False)
+
+
+def test_a_content_refusal_of_mail_that_is_only_delayed_is_soft() -> None:
+    assert judge("451 SPAM not accepted", action=Action.DELAYED).bounce_class is BounceClass.SOFT
+    assert judge("451 SPAM not accepted").bounce_class is BounceClass.CONTENT
 
 
 def test_an_address_does_not_choose_the_row() -> None:
