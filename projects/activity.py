@@ -59,7 +59,12 @@ WORDS = {
     "webhook.changed": "changed a webhook",
     "webhook.created": "made a webhook",
     "webhook.deleted": "deleted a webhook",
+    "webhook.disabled": "disabled a webhook",
+    "webhook.enabled": "enabled a webhook",
+    "webhook.replayed": "had a webhook told again",
     "webhook.secret_rotated": "rotated a webhook's secret",
+    "webhook.sent_again": "had a delivery sent again",
+    "webhook.tested": "sent a test to a webhook",
 }
 
 

@@ -8,11 +8,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import audit
+from projects.access import Caller
 from projects.models import Project
 from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
+from webhooks.again import replay, send_again, send_test
 from webhooks.mailbox.holding import holding_of
 from webhooks.mailbox.manage import MailboxChange, update_mailbox
 from webhooks.models import (
+    DisabledReason,
     Mailbox,
     MailboxEvent,
     MailboxItem,
@@ -23,12 +26,17 @@ from webhooks.models import (
     WebhookReplay,
     WebhookWaiting,
 )
-from webhooks.subscriptions import WebhookChange, update_webhook
+from webhooks.switch import disable, enable
 
 PROJECT = Link("project", Project)
 WEBHOOK = Link("webhook", Webhook, shows="url")
 MAILBOX = Link("mailbox", Mailbox, shows="name")
 STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
+
+
+def by_staff(request: HttpRequest) -> Caller:
+    """Staff as the caller of a rule: outside of the project, so without its scopes."""
+    return Caller(frozenset(), user=audit.actor_of(request), address=audit.address_of(request) or "")
 
 
 @admin.register(Webhook)
@@ -41,7 +49,7 @@ class WebhookAdmin(Facts):
     list_filter = ("is_enabled", "disabled_reason")
     search_fields = ("url", "project__name")
     search_help_text = "URL or project"
-    actions_detail = ("disable",)
+    actions_detail = ("disable", "enable", "test", "tell_failed")
 
     @confirmed(
         "Disable",
@@ -53,17 +61,36 @@ class WebhookAdmin(Facts):
     )
     def disable(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
         """Stop a webhook, say because its receiver suffers; the project's people may enable it again."""
-        with transaction.atomic():
-            update_webhook(webhook, WebhookChange(is_enabled=False))
-            audit.record(
-                "webhook.disabled",
-                actor=audit.actor_of(request),
-                subject=webhook,
-                project_id=webhook.project_id,
-                address=audit.address_of(request),
-                detail={"reason": data["reason"]},
-            )
+        disable(webhook, DisabledReason.BY_HAND, by_staff(request), said=data["reason"])
         return f"{webhook} is disabled."
+
+    @confirmed(
+        "Enable",
+        question="“{}” will be told of what happens again, and of what waited for it. Continue?",
+        icon="notifications_active",
+        fits=lambda webhook: not webhook.is_enabled,
+    )
+    def enable(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
+        """Let it go on."""
+        enable(webhook, by_staff(request))
+        return f"{webhook} is enabled."
+
+    @confirmed("Send a test", question="One call with an example goes to “{}”. Continue?", icon="send")
+    def test(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
+        """One call; its delivery shows the answer."""
+        made = send_test(webhook, by_staff(request))
+        return f"The test is sent; its delivery is {made.pk}."
+
+    @confirmed(
+        "Tell all that failed again",
+        question="All deliveries to “{}” that failed and are kept are made again. Continue?",
+        icon="replay",
+        fits=lambda webhook: webhook.is_enabled,
+    )
+    def tell_failed(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
+        """As its project's people can."""
+        made = replay(webhook, only_failed=True, caller=by_staff(request))
+        return f"Replay {made.pk} has begun."
 
 
 @admin.register(WebhookDelivery)
@@ -72,14 +99,21 @@ class WebhookDeliveryAdmin(Happened):
 
     ids = ("pk", "webhook_id", "event_id")
     words = ("event", "status")
-    list_display = ("when", "event", PROJECT, "url", "state", "response_code", "try_count")
+    list_display = ("when", "event", PROJECT, "url", "state", "response_code", "try_count", "next_try_at")
     list_display_links = ("when", "event")
     search_help_text = "Id of a delivery, webhook or event, or an exact event or status"
+    actions_detail = ("again",)
 
     @column("status", label=STATUS_LABELS)
     def state(self, delivery: WebhookDelivery) -> str:
         """Where it stands."""
         return str(delivery.status)
+
+    @confirmed("Send again", question="“{}” is told again, with the same body. Continue?", icon="replay")
+    def again(self, request: HttpRequest, delivery: WebhookDelivery, data: dict[str, Any]) -> str:
+        """A new delivery of the same event."""
+        made = send_again(delivery, by_staff(request))
+        return f"It is sent again; the new delivery is {made.pk}."
 
 
 @admin.register(WebhookWaiting)

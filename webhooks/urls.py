@@ -4,15 +4,28 @@ from django.urls import path
 
 from webhooks.api.live import LiveTokenView
 from webhooks.api.mailboxes import MailboxesView, MailboxTokensView, MailboxTokenView, MailboxView
-from webhooks.api.webhooks import DeliveriesView, RotateSecretView, WebhooksView, WebhookView
+from webhooks.api.webhooks import (
+    DeliveriesView,
+    DeliveryView,
+    ReplayView,
+    RotateSecretView,
+    SendAgainView,
+    TestView,
+    WebhooksView,
+    WebhookView,
+)
 from webhooks.mailbox.views import ack_view, deposit_view, receive_view
 
 urlpatterns = [
     path("live/token", LiveTokenView.as_view()),
     path("webhooks", WebhooksView.as_view()),
     path("webhooks/deliveries", DeliveriesView.as_view()),
+    path("webhooks/deliveries/<str:delivery_id>", DeliveryView.as_view()),
+    path("webhooks/deliveries/<str:delivery_id>/retry", SendAgainView.as_view()),
     path("webhooks/<str:webhook_id>", WebhookView.as_view()),
     path("webhooks/<str:webhook_id>/rotate-secret", RotateSecretView.as_view()),
+    path("webhooks/<str:webhook_id>/test", TestView.as_view()),
+    path("webhooks/<str:webhook_id>/replay", ReplayView.as_view()),
     path("mailboxes", MailboxesView.as_view()),
     path("mailboxes/<str:mailbox_id>", MailboxView.as_view()),
     path("mailboxes/<str:mailbox_id>/tokens", MailboxTokensView.as_view()),

@@ -11,7 +11,7 @@ from accounts.models import AuditEntry, User
 from ips.models import SourceIp, TlsOverride
 from projects.models import ApiKey, Domain, Project
 from queues.models import Queue
-from webhooks.models import Webhook
+from webhooks.models import Webhook, WebhookDelivery
 
 World = dict[type[Model], Model]
 
@@ -228,8 +228,26 @@ def test_a_webhook_is_disabled_with_a_reason(staff_client: Client, sam: User, wo
     assert said == "https://shop.example/hook is disabled."
     webhook.refresh_from_db()
     assert not webhook.is_enabled
-    assert (last_entry().action, last_entry().detail) == ("webhook.disabled", {"reason": "Its receiver suffers"})
+    assert (last_entry().action, last_entry().detail) == (
+        "webhook.disabled",
+        {"reason": "by hand", "said": "Its receiver suffers"},
+    )
+    assert last_entry().actor_id == sam.pk
     assert staff_client.get(url_of(webhook, "disable")).status_code == 404
+    assert staff_client.get(url_of(webhook, "tell_failed")).status_code == 404
+    staff_client.post(url_of(webhook, "enable"))
+    webhook.refresh_from_db()
+    assert (webhook.is_enabled, last_entry().action) == (True, "webhook.enabled")
+
+
+def test_staff_have_a_webhook_told_again(staff_client: Client, sam: User, world: World) -> None:
+    webhook, delivery = world[Webhook], world[WebhookDelivery]
+    WebhookDelivery.objects.filter(pk=delivery.pk).update(webhook_id=webhook.pk)
+    for row, action in ((webhook, "test"), (webhook, "tell_failed"), (delivery, "again")):
+        assert staff_client.post(url_of(row, action)).status_code == 302
+        assert last_entry().actor_id == sam.pk
+    kinds = AuditEntry.objects.order_by("-id").values_list("action", flat=True)[:3]
+    assert set(kinds) == {"webhook.tested", "webhook.replayed", "webhook.sent_again"}
 
 
 def test_a_domain_is_looked_for_as_its_owner_may(staff_client: Client, world: World, settings: Any) -> None:

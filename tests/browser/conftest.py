@@ -66,6 +66,7 @@ class House:
             pending=f"/console/{rows.shop.pk}/domains/{rows.pending.pk}",
             mailbox=f"/console/{rows.shop.pk}/mailboxes/{rows.mailbox.pk}",
             webhook=f"/console/{rows.shop.pk}/webhooks/{rows.webhook.pk}",
+            delivery=f"/console/{rows.shop.pk}/webhooks/deliveries/{rows.delivery.pk}",
             member=f"/console/{rows.shop.pk}/members/{rows.member.pk}",
             unsubscribe=rows.unsubscribe,
             receiving=f"/console/{rows.shop.pk}/receiving/{rows.receiving.pk}",

@@ -43,6 +43,8 @@ PAGES = (
     "{empty}/webhooks",
     "{shop}/webhooks/new",
     "{webhook}",
+    "{webhook}/edit",
+    "{delivery}",
     "{shop}/mailboxes",
     "{empty}/mailboxes",
     "{shop}/mailboxes/new",

@@ -15,7 +15,6 @@ from accounts.models import User
 from ips.models import HeldSite, Server, SourceIp
 from projects.api_keys import create_key
 from projects.domains import create_domain
-from projects.event_registry import kinds_for
 from projects.members import create_project
 from projects.models import Domain, DomainReport, DomainStatus, Event, FeedPosition, Invitation, Membership, Project
 from projects.roles import Role, scopes_of
@@ -45,12 +44,12 @@ from sending.models import (
 )
 from sending.unsubscribe import PATH, PURPOSE
 from tests.browser.seed_inbound import receive
+from tests.browser.seed_webhooks import tell
 from tests.sending.rollup import count_up
 from webhooks.mailbox.deposit import deposit, new_item
 from webhooks.mailbox.manage import MailboxChange, create_mailbox, create_token
-from webhooks.models import Mailbox, Webhook
+from webhooks.models import Mailbox, Webhook, WebhookDelivery
 from webhooks.models.mailbox import TokenKind
-from webhooks.subscriptions import WebhookChange, create_webhook, update_webhook
 
 INVITATION_TOKEN = "an-invitation-of-the-seed"
 PASSWORD = "correct horse battery staple"
@@ -104,6 +103,7 @@ class Seeded:
     unsubscribe: str  # the path of a link
     receiving: ReceivingDomain
     received: ReceivedMail
+    delivery: WebhookDelivery
 
 
 def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
@@ -127,10 +127,8 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     key, _ = create_key(shop, "Old importer", list(SCOPES), ["198.51.100.0/24"])
     key.is_enabled = False
     key.save()
-    webhook = create_webhook(shop, "https://shop.example/relay/events", kinds_for(is_system=False), "Order status")[0]
+    webhook, delivery = tell(shop, now)
     mailbox = _mailbox(shop, now)
-    other = create_webhook(shop, "https://metrics.shop.example:8443/in?source=relay", ["send.recipient.bounced"])[0]
-    update_webhook(other, WebhookChange(is_enabled=False))
     Invitation.objects.create(
         project=shop,
         email="dora@shop.example",
@@ -152,7 +150,7 @@ def seed(now: datetime, sends: int = 60, days: int = 30) -> Seeded:
     link = Subscription(shop.pk, send.pk, send.pk, "anna.lindqvist@example.net", "shop.example", "weekly letter")
     return Seeded(
         alice, bob, charlie, sam, shop, empty, domain, pending, send, given_up, message, webhook, mailbox, member,
-        suppression, PATH + make_token(link, ring(PURPOSE)), *receive(shop),
+        suppression, PATH + make_token(link, ring(PURPOSE)), *receive(shop), delivery,
     )  # fmt: skip
 
 

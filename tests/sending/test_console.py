@@ -49,6 +49,7 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "webhook_id": Webhook.objects.filter(project=rows.shop).earliest("pk").pk,
         "mailbox_id": rows.mailbox.pk,
         "token_id": rows.mailbox.tokens.earliest("pk").pk,
+        "delivery_id": rows.delivery.pk,
         "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
         "received_id": rows.received.pk,

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from webhooks.models import Webhook
+from webhooks.console.forms import HIDDEN
+from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookReplay
+from webhooks.subscriptions import headers_of
+from webhooks.switch import disable
 
 pytestmark = pytest.mark.django_db
 URL = "https://shop.example.test/relay"
@@ -31,12 +34,15 @@ def test_a_webhook_is_made_changed_switched_and_deleted(browser, place):
     assert "no-store" in page["Cache-Control"]
     assert webhook.secret not in browser.get(place).content.decode()
     assert webhook.secret not in browser.get(f"{place}/{webhook.pk}").content.decode()
-    changed = browser.post(f"{place}/{webhook.pk}", {"url": URL, "events": ["domain.deleted"], "description": ""})
+    assert webhook.secret not in browser.get(f"{place}/{webhook.pk}/edit").content.decode()
+    changed = browser.post(f"{place}/{webhook.pk}/edit", {"url": URL, "events": ["domain.deleted"], "description": ""})
     assert changed.status_code == 302
     browser.post(f"{place}/{webhook.pk}/switch", {"enabled": "0"})
     after = Webhook.objects.get()
     assert (after.events, after.description, after.is_enabled) == (["domain.deleted"], None, False)
-    page = browser.post(f"{place}/{webhook.pk}/secret")
+    assert browser.post(f"{place}/{webhook.pk}/secret", {"overlap_hours": "7"}).status_code == 302
+    page = browser.post(f"{place}/{webhook.pk}/secret", {"overlap_hours": "24"})
+    assert Webhook.objects.get().previous_secret == webhook.secret
     assert Webhook.objects.get().secret in page.content.decode()
     assert Webhook.objects.get().secret != webhook.secret
     assert browser.post(f"{place}/{webhook.pk}/delete").status_code == 302
@@ -58,3 +64,53 @@ def test_what_is_wrong_is_said_at_the_field(browser, place, said, told, settings
     assert page.status_code == 400
     assert told in page.content.decode()
     assert not Webhook.objects.exists()
+
+
+@pytest.fixture
+def webhook(browser, place):
+    browser.post(f"{place}/new", {"url": URL, "events": ["domain.created"]})
+    return Webhook.objects.get()
+
+
+def test_values_of_headers_are_written_and_never_shown(browser, place, webhook):
+    form = {"url": URL, "events": ["domain.created"], "tags": "a, b", "domains": "shop.example"}
+    edit = f"{place}/{webhook.pk}/edit"
+    assert browser.post(edit, {**form, "headers": "X-Key: s3cret\r\nX-Two: 2"}).status_code == 302
+    page = browser.get(edit).content.decode()
+    assert "s3cret" not in page
+    assert "s3cret" not in browser.get(f"{place}/{webhook.pk}").content.decode()
+    assert browser.post(edit, {**form, "headers": f"X-Key: {HIDDEN}\n"}).status_code == 302
+    webhook.refresh_from_db()
+    assert headers_of(webhook) == {"X-Key": "s3cret"}
+    assert (webhook.tags, webhook.domains) == (["a", "b"], ["shop.example"])
+    for wrong in ("no colon", "Host: x", f"X-New: {HIDDEN}", "X-A: 1\nX-A: 2"):
+        assert browser.post(edit, {**form, "headers": wrong}).status_code == 400, wrong
+
+
+def test_a_test_is_sent_and_its_delivery_shown(browser, place, webhook):
+    answer = browser.post(f"{place}/{webhook.pk}/test", {"event": "send.recipient.bounced"})
+    made = WebhookDelivery.objects.get()
+    assert answer["Location"] == f"{place}/deliveries/{made.pk}"
+    assert "5.1.1" in browser.get(answer["Location"]).content.decode()
+    assert made.event in browser.get(f"{place}/{webhook.pk}?status=pending").content.decode()
+    assert "Nothing fits" in browser.get(f"{place}/{webhook.pk}?status=failed").content.decode()
+    assert browser.post(f"{place}/deliveries/{made.pk}/retry").status_code == 302
+    assert WebhookDelivery.objects.count() == 2
+
+
+def test_a_range_of_time_and_what_failed_are_told_again(browser, place, webhook):
+    of = f"{place}/{webhook.pk}/replay"
+    browser.post(of, {"replay-begin": "2026-11-20T00:00:00", "replay-end": "2026-11-21T00:00"})
+    browser.post(of, {"replay-only_failed": "1"})
+    assert list(WebhookReplay.objects.values_list("only_failed", flat=True)) == [True, False]
+    for wrong in ({"replay-begin": "tomorrow"}, {"replay-begin": "2026-11-21", "replay-end": "2026-11-20"}):
+        assert browser.post(of, wrong).status_code == 302
+    assert WebhookReplay.objects.count() == 2
+
+
+def test_one_that_relay_gave_up_is_enabled_by_one_click(browser, place, webhook):
+    disable(webhook, DisabledReason.FAILING)
+    assert "Relay has disabled this webhook" in browser.get(f"{place}/{webhook.pk}").content.decode()
+    browser.post(f"{place}/{webhook.pk}/switch", {"enabled": "1"})
+    webhook.refresh_from_db()
+    assert (webhook.is_enabled, webhook.disabled_reason) == (True, "")

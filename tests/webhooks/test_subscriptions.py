@@ -8,11 +8,23 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
 from projects.event_registry import kinds_for
+from projects.models import Event
 from relay_project.db.ids import id_floor
 from webhooks.models import Webhook, WebhookDelivery
+from webhooks.signature import standard_secret
 
 pytestmark = pytest.mark.django_db
 URL = "https://shop.example.test/relay"
+UNTOUCHED = {
+    "previous_secret_until": None,
+    "headers": {},
+    "tags": [],
+    "domains": [],
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failing_since": None,
+}
+HIDDEN = {"secret": None, "standard_secret": None}
 KINDS = [kind.value for kind in kinds_for(is_system=False)]
 
 
@@ -38,6 +50,8 @@ def test_a_webhook_is_made_with_a_secret_of_32_hexadecimal_characters(api, made,
         "description": "Shop",
         "events": ["domain.created"],
         "secret": webhook.secret,
+        "standard_secret": standard_secret(webhook.secret),
+        **UNTOUCHED,
         "is_enabled": True,
         "created_at": int(webhook.created_at.timestamp()),
     }
@@ -53,8 +67,8 @@ def test_a_webhook_is_made_with_a_secret_of_32_hexadecimal_characters(api, made,
 
 def test_the_secret_is_shown_once(api, made):
     """Lesson S10: it was shown again by every GET."""
-    assert api.get("/webhooks") == (200, [{**made, "secret": None}])
-    assert api.get(f"/webhooks/{made['id']}") == (200, {**made, "secret": None})
+    assert api.get("/webhooks") == (200, [{**made, **HIDDEN}])
+    assert api.get(f"/webhooks/{made['id']}") == (200, {**made, **HIDDEN})
     assert api.patch(f"/webhooks/{made['id']}", {"description": "x"})[1]["secret"] is None
 
 
@@ -103,15 +117,16 @@ def test_every_kind_of_event_can_be_asked_for_once(api):
 
 def test_an_update_changes_what_it_names(api, made):
     path = f"/webhooks/{made['id']}"
-    assert api.patch(path, {})[1] == {**made, "secret": None}
+    assert api.patch(path, {})[1] == {**made, **HIDDEN}
     status, shown = api.patch(path, {"is_enabled": False, "events": ["domain.deleted"]})
-    assert (status, shown) == (200, {**made, "secret": None, "is_enabled": False, "events": ["domain.deleted"]})
-    assert AuditEntry.objects.get(action="webhook.changed").detail == {
-        "events": ["domain.deleted"],
-        "is_enabled": False,
-    }
+    disabled = {"is_enabled": False, "disabled_at": shown["disabled_at"], "disabled_reason": "by hand"}
+    assert (status, shown) == (200, {**made, **HIDDEN, **disabled, "events": ["domain.deleted"]})
+    assert AuditEntry.objects.get(action="webhook.changed").detail == {"events": ["domain.deleted"]}
+    assert AuditEntry.objects.get(action="webhook.disabled").detail == {"reason": "by hand"}
+    [event] = Event.objects.filter(kind="webhook.disabled")
+    assert (event.subject_id, event.payload["reason"]) == (made["id"], "by hand")
     whole = {"url": "http://hooks.example.test/", "description": "", "events": KINDS}
-    assert api.patch(path, whole)[1] == {**made, "secret": None, "is_enabled": False, **whole}
+    assert api.patch(path, whole)[1] == {**made, **HIDDEN, **disabled, **whole}
     assert api.patch(path, {"description": None})[1]["description"] is None
 
 
@@ -119,7 +134,7 @@ def test_an_update_with_nonsense_changes_nothing(api, made):
     path = f"/webhooks/{made['id']}"
     for body in ({"url": ""}, {"url": "ftp://a.test"}, {"events": []}, {"events": ["x"]}, {"is_enabled": "no"}):
         assert api.patch(path, body)[0] == 422, body
-    assert api.get(path)[1] == {**made, "secret": None}
+    assert api.get(path)[1] == {**made, **HIDDEN}
 
 
 def test_a_deleted_webhook_is_gone_and_its_deliveries_stay(api, made, project):
@@ -176,6 +191,10 @@ def test_deliveries_are_the_contracts_objects(api, made, project):
             "response_code": 500,
             "try_count": 7,
             "request_body": '{"event": "domain.created"}',
+            "event_id": "1",
+            "kind": "event",
+            "next_try_at": None,
+            "tries": [],
         },
     )
     assert abs(shown["created_at"] - datetime.now(UTC).timestamp()) < 60

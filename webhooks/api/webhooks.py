@@ -6,27 +6,40 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from projects.endpoint import Endpoint
+from projects.event_examples import EXAMPLES
+from projects.events import EventKind
+from projects.key_rotation import most_overlap_hours
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
 from relay_project.web.fields import NOT_A_CHOICE, Fields
-from relay_project.web.pagination import read_page
+from relay_project.web.pagination import read_choice, read_page
 from relay_project.web.schema import EMPTY_LIST, listed
+from webhooks.again import DISABLED, MAX_REPLAYS, TEST_EVENT, replay, send_again, send_test
+from webhooks.again import TOO_MANY as TOO_MANY_REPLAYS
 from webhooks.api.schemas import (
     DELIVERIES_QUERY,
     DELIVERY,
     EXAMPLE_DELIVERY,
+    EXAMPLE_REPLAY,
     EXAMPLE_WEBHOOK,
     KINDS,
+    MAX_SECONDS,
     NEW_WEBHOOK,
+    REPLAY,
+    REPLAY_WISH,
+    ROTATION,
     SHOWN_ONCE,
+    TEST,
     WEBHOOK,
     WEBHOOK_CHANGE,
 )
-from webhooks.models import Webhook
-from webhooks.objects import delivery_object, webhook_object
+from webhooks.models import DeliveryStatus, Webhook, WebhookDelivery
+from webhooks.objects import delivery_object, replay_object, webhook_object
 from webhooks.subscriptions import (
     MAX_DESCRIPTION,
     TOO_MANY,
+    DeliveryFilter,
+    Options,
     WebhookChange,
     create_webhook,
     delete_webhook,
@@ -36,6 +49,8 @@ from webhooks.subscriptions import (
     webhooks_of,
 )
 from webhooks.url import MAX_URL
+
+SHOWN_REPLAYS = 50
 
 
 class WebhooksView(Endpoint):
@@ -52,7 +67,7 @@ class WebhooksView(Endpoint):
     @describe(
         "createWebhook",
         "Make a webhook",
-        "The only answer that shows its secret. Deliveries are not made yet.",
+        "The only answer that shows its secret.",
         body=NEW_WEBHOOK,
         example={"url": "https://shop.example/relay", "events": ["send.recipient.bounced"]},
         answer=WEBHOOK,
@@ -64,9 +79,14 @@ class WebhooksView(Endpoint):
         fields = self.fields()
         url = fields.text("url", required=True, maximum=MAX_URL)
         events = _read_events(fields, required=True)
-        description = fields.text("description", maximum=MAX_DESCRIPTION)
+        options = Options(
+            fields.text("description", maximum=MAX_DESCRIPTION),
+            _read_headers(fields) or {},
+            fields.texts("tags") or (),
+            fields.texts("domains") or (),
+        )
         fields.check()
-        webhook, secret = create_webhook(self.project, url or "", events or [], description, self.caller)
+        webhook, secret = create_webhook(self.project, url or "", events or [], options, self.caller)
         return Response(webhook_object(webhook, secret))
 
 
@@ -100,6 +120,9 @@ class WebhookView(Endpoint):
             description=fields.text("description", maximum=MAX_DESCRIPTION),
             is_enabled=fields.boolean("is_enabled"),
             clears_description="description" in fields.data and fields.data["description"] is None,
+            headers=_read_headers(fields),
+            tags=fields.texts("tags"),
+            domains=fields.texts("domains"),
         )
         fields.check()
         return Response(webhook_object(update_webhook(webhook, change, self.caller)))
@@ -120,13 +143,85 @@ class RotateSecretView(Endpoint):
     @describe(
         "rotateWebhookSecret",
         "Make another secret",
-        "In place of the present one; the only answer that shows it.",
+        "In place of the present one, which signs as well for the overlap; the only answer that shows the new one.",
+        body=ROTATION,
+        example={"overlap_hours": 24},
         answer=WEBHOOK,
-        sample=SHOWN_ONCE,
+        sample={**SHOWN_ONCE, "previous_secret_until": 1795401470},
     )
     def post(self, request: Request, webhook_id: str) -> Response:
         """Another secret, shown in this answer alone."""
-        return Response(webhook_object(*rotate_secret(_webhook(self, webhook_id), self.caller)))
+        webhook = _webhook(self, webhook_id)
+        fields = self.fields()
+        hours = fields.integer("overlap_hours") or 0
+        if not 0 <= hours <= most_overlap_hours():
+            fields.note("overlap_hours", f"This value should be between 0 and {most_overlap_hours()}.")
+        fields.check()
+        return Response(webhook_object(*rotate_secret(webhook, self.caller, hours)))
+
+
+class TestView(Endpoint):
+    """`/webhooks/{id}/test`."""
+
+    section = "Webhooks"
+    required_scope = by_method(POST=Scope.WEBHOOKS_WRITE)
+
+    @describe(
+        "testWebhook",
+        "Send a test",
+        "One call, made at once and once, with an example of a kind of event and `test` true in its body.",
+        body=TEST,
+        example={"event": "send.recipient.bounced"},
+        answer=DELIVERY,
+        sample={**EXAMPLE_DELIVERY, "kind": "test", "status": "pending", "tries": []},
+    )
+    def post(self, request: Request, webhook_id: str) -> Response:
+        """Make the delivery; what is answered is seen by reading it again."""
+        webhook = _webhook(self, webhook_id)
+        fields = self.fields()
+        kind = fields.choice("event", KINDS)
+        fields.check()
+        if kind is None:
+            return Response(delivery_object(send_test(webhook, self.caller)))
+        return Response(delivery_object(send_test(webhook, self.caller, kind, EXAMPLES[EventKind(kind)])))
+
+
+class ReplayView(Endpoint):
+    """`/webhooks/{id}/replay`."""
+
+    section = "Webhooks"
+    required_scope = by_method(GET=Scope.WEBHOOKS_READ, POST=Scope.WEBHOOKS_WRITE)
+
+    @describe(
+        "listWebhookReplays",
+        "List replays",
+        "The newest 50.",
+        answer=listed(REPLAY),
+        sample=[EXAMPLE_REPLAY],
+    )
+    def get(self, request: Request, webhook_id: str) -> Response:
+        """How far they have come."""
+        rows = _webhook(self, webhook_id).replays.order_by("-id")[:SHOWN_REPLAYS]
+        return Response([replay_object(row) for row in rows])
+
+    @describe(
+        "replayWebhook",
+        "Tell events again",
+        "Those of a range of time, in one call; with `only_failed` the deliveries of it that failed.",
+        body=REPLAY_WISH,
+        example={"begin": 1795228670, "end": 1795315070},
+        answer=REPLAY,
+        sample=EXAMPLE_REPLAY,
+        refusals={400: (DISABLED, TOO_MANY_REPLAYS.format(MAX_REPLAYS))},
+    )
+    def post(self, request: Request, webhook_id: str) -> Response:
+        """Ask for it; the deliveries are made in the background."""
+        webhook = _webhook(self, webhook_id)
+        fields = self.fields()
+        begin, end = _read_moment(fields, "begin"), _read_moment(fields, "end")
+        only_failed = bool(fields.boolean("only_failed"))
+        fields.check()
+        return Response(replay_object(replay(webhook, begin, end, only_failed=only_failed, caller=self.caller)))
 
 
 class DeliveriesView(Endpoint):
@@ -146,11 +241,47 @@ class DeliveriesView(Endpoint):
     def get(self, request: Request) -> Response:
         """A page of deliveries, the newest first."""
         page = read_page(request.query_params)
-        webhook_id = self.filter_id(Webhook.objects.defer("secret"), "webhook_id")
-        found = deliveries_of(self.project, datetime.now(UTC), webhook_id)
+        wanted = DeliveryFilter(
+            self.filter_id(Webhook.objects.defer("secret"), "webhook_id"),
+            read_choice(request.query_params, "status", DeliveryStatus.values),
+            read_choice(request.query_params, "event", (*KINDS, TEST_EVENT)),
+        )
+        found = deliveries_of(self.project, datetime.now(UTC), wanted)
         if page.before_id is not None:
             found = found.filter(pk__lt=page.before_id)
         return Response([delivery_object(delivery) for delivery in found[: page.limit]])
+
+
+class DeliveryView(Endpoint):
+    """`/webhooks/deliveries/{id}`."""
+
+    section = "Webhooks"
+    required_scope = by_method(GET=Scope.WEBHOOKS_READ)
+
+    @describe("getWebhookDelivery", "Get a delivery", answer=DELIVERY, sample=EXAMPLE_DELIVERY)
+    def get(self, request: Request, delivery_id: str) -> Response:
+        """One delivery with its tries."""
+        return Response(delivery_object(self.entity(WebhookDelivery.objects.all(), delivery_id)))
+
+
+class SendAgainView(Endpoint):
+    """`/webhooks/deliveries/{id}/retry`."""
+
+    section = "Webhooks"
+    required_scope = by_method(POST=Scope.WEBHOOKS_WRITE)
+
+    @describe(
+        "retryWebhookDelivery",
+        "Send a delivery again",
+        "The same body in a new delivery, to where the webhook leads now.",
+        answer=DELIVERY,
+        sample={**EXAMPLE_DELIVERY, "kind": "replay", "status": "pending", "tries": []},
+        refusals={400: (DISABLED,)},
+    )
+    def post(self, request: Request, delivery_id: str) -> Response:
+        """Make the new delivery."""
+        delivery = self.entity(WebhookDelivery.objects.all(), delivery_id)
+        return Response(delivery_object(send_again(delivery, self.caller)))
 
 
 def _webhook(view: Endpoint, webhook_id: str) -> Webhook:
@@ -164,3 +295,27 @@ def _read_events(fields: Fields, required: bool) -> list[str] | None:
         if kind not in KINDS:
             fields.note(f"events[{index}]", NOT_A_CHOICE)
     return events
+
+
+def _read_headers(fields: Fields) -> dict[str, str | None] | None:
+    """The field `headers`: an object of texts, or null for a value that stays."""
+    value = fields.data.get("headers")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        fields.note("headers", "This value should be of type object.")
+        return None
+    for name, item in value.items():
+        if item is not None and not isinstance(item, str):
+            fields.note(f"headers[{name[:100]}]", "This value should be of type string.")
+    return value
+
+
+def _read_moment(fields: Fields, name: str) -> datetime | None:
+    seconds = fields.integer(name)
+    if seconds is None:
+        return None
+    if not 0 <= seconds <= MAX_SECONDS:
+        fields.note(name, f"This value should be between 0 and {MAX_SECONDS}.")
+        return None
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,152 @@
+"""What a webhook was told: its page with deliveries and replays, one delivery with its tries, and telling it again."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from projects.access import ForeignEntity, NoSuchEntity, entity
+from projects.console.page import Place, project_page, render_place
+from projects.event_examples import EXAMPLES
+from projects.events import EventKind
+from projects.scopes import Scope
+from relay_project.db.ids import id_time
+from relay_project.web.errors import ApiError
+from relay_project.web.fields import parse_integer
+from webhooks.again import replay, send_again, send_test
+from webhooks.console.forms import ReplayForm, TestForm
+from webhooks.console.webhooks import webhook_or_404
+from webhooks.models import DeliveryKind, DeliveryStatus, Webhook, WebhookDelivery
+from webhooks.subscriptions import DeliveryFilter, deliveries_of, headers_of
+
+PAGE = 25  # deliveries a page
+REPLAYS = 5  # shown
+STATES = [("", "All"), *DeliveryStatus.choices]
+KINDS = {DeliveryKind.TEST.value: "test", DeliveryKind.REPLAY.value: "again"}
+
+
+@require_safe
+@project_page(Scope.WEBHOOKS_READ)
+def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """How it is, and what it was told, the newest first."""
+    webhook = webhook_or_404(place, webhook_id)
+    status, event = _chosen(request, "status", DeliveryStatus.values), _chosen(request, "event", webhook_kinds())
+    found = deliveries_of(place.project, datetime.now(UTC), DeliveryFilter(webhook.pk, status, event))
+    before = parse_integer(request.GET.get("before_id", ""))
+    if before is not None:
+        found = found.filter(pk__lt=before)
+    rows = list(found.defer("request_body", "tries")[: PAGE + 1])
+    context = {
+        "webhook": webhook,
+        "headers": list(headers_of(webhook)),
+        "rows": [{"delivery": row, "kind": KINDS.get(row.kind, "")} for row in rows[:PAGE]],
+        "next_before_id": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+        "states": STATES,
+        "kinds": sorted(webhook.events),
+        "status": status or "",
+        "event": event or "",
+        "is_filtered": bool(status or event or before),
+        "replays": [_replay_row(row) for row in webhook.replays.order_by("-id")[:REPLAYS]],
+        "test": TestForm(is_system=place.project.is_system),
+        "replay": ReplayForm(),
+    }
+    return render_place(
+        request, place, "webhooks/webhook.html", context, section="webhooks", fragment="webhooks/_delivery_rows.html"
+    )
+
+
+@require_safe
+@project_page(Scope.WEBHOOKS_READ)
+def one_delivery(request: HttpRequest, place: Place, delivery_id: int) -> HttpResponse:
+    """What was sent, and each answer."""
+    delivery = _delivery_or_404(place, delivery_id)
+    context = {
+        "delivery": delivery,
+        "kind": DeliveryKind(delivery.kind).label,
+        "webhook": Webhook.objects.filter(pk=delivery.webhook_id).only("id", "url", "is_enabled").first(),
+        "tries": [{**one, "at": _moment(one.get("at"))} for one in reversed(delivery.tries)],
+        "body": _pretty(delivery.request_body),
+    }
+    return render_place(request, place, "webhooks/delivery.html", context, section="webhooks")
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def test_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """Send a test; the page of the delivery shows what is answered."""
+    webhook = webhook_or_404(place, webhook_id)
+    form = TestForm(request.POST, is_system=place.project.is_system)
+    kind = form.cleaned_data["event"] if form.is_valid() else ""
+    example = (kind, EXAMPLES[EventKind(kind)]) if kind else ()
+    made = send_test(webhook, place.caller, *example)
+    messages.success(request, "The test is sent. The answer shows here in a moment.")
+    return redirect("console-webhook-delivery", place.project.pk, made.pk)
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def retry_delivery(request: HttpRequest, place: Place, delivery_id: int) -> HttpResponse:
+    """Send it again."""
+    delivery = _delivery_or_404(place, delivery_id)
+    try:
+        made = send_again(delivery, place.caller)
+    except ApiError as refusal:
+        messages.error(request, refusal.message)
+        return redirect("console-webhook-delivery", place.project.pk, delivery.pk)
+    messages.success(request, "It is sent again. The answer shows here in a moment.")
+    return redirect("console-webhook-delivery", place.project.pk, made.pk)
+
+
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def replay_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
+    """Tell a range of time, or what failed, again."""
+    webhook = webhook_or_404(place, webhook_id)
+    form = ReplayForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Write times as 2026-11-22 09:30, in UTC.")
+        return redirect("console-webhook", place.project.pk, webhook.pk)
+    values = form.cleaned_data
+    try:
+        replay(webhook, values["begin"], values["end"], only_failed=bool(values["only_failed"]), caller=place.caller)
+        messages.success(request, "The replay has begun. Its deliveries show below as they are made.")
+    except ApiError as refusal:
+        messages.error(request, refusal.message)
+    return redirect("console-webhook", place.project.pk, webhook.pk)
+
+
+def webhook_kinds() -> list[str]:
+    """The names of events that a list may be asked for."""
+    return [*(kind.value for kind in EventKind), "test"]
+
+
+def _chosen(request: HttpRequest, name: str, known: list[str]) -> str | None:
+    value = request.GET.get(name, "")
+    return value if value in known else None
+
+
+def _delivery_or_404(place: Place, delivery_id: int) -> WebhookDelivery:
+    try:
+        return entity(WebhookDelivery.objects.all(), place.project, delivery_id)
+    except (NoSuchEntity, ForeignEntity) as error:
+        raise Http404 from error
+
+
+def _replay_row(row: Any) -> dict[str, Any]:
+    return {"replay": row, "begin": id_time(row.begins_id), "end": id_time(row.ends_id)}
+
+
+def _moment(seconds: Any) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) else None
+
+
+def _pretty(body: str) -> str:
+    """The JSON as people read it."""
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return body

@@ -1,0 +1,85 @@
+"""The forms of the webhooks' pages, and what they say of headers: a line for each, values never shown again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from projects.event_registry import kinds_for
+from projects.events import EventKind
+from webhooks.options import MAX_DOMAINS, MAX_HEADERS, MAX_NAME, MAX_TAG, MAX_TAGS, MAX_VALUE
+from webhooks.subscriptions import MAX_DESCRIPTION
+from webhooks.url import MAX_URL
+
+HIDDEN = "••••••"  # stands for a value that is there and stays
+
+
+class WebhookForm(forms.Form):
+    """Where to tell what."""
+
+    url = forms.CharField(max_length=MAX_URL)
+    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
+    events = forms.MultipleChoiceField(
+        choices=[(kind.value, kind.value) for kind in EventKind],
+        error_messages={"required": "Choose at least one event."},
+    )
+    headers = forms.CharField(
+        required=False,
+        max_length=MAX_HEADERS * (MAX_NAME + MAX_VALUE + 4),
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false", "autocomplete": "off"}),
+    )
+    tags = forms.CharField(required=False, max_length=MAX_TAGS * (MAX_TAG + 2))
+    domains = forms.CharField(required=False, max_length=MAX_DOMAINS * 255)
+
+    def clean_headers(self) -> dict[str, str | None]:
+        """`Name: value` lines; a hidden value stays what it is."""
+        found: dict[str, str | None] = {}
+        for line in filter(str.strip, self.cleaned_data["headers"].splitlines()):
+            name, colon, value = (part.strip() for part in line.partition(":"))
+            if not colon:
+                raise forms.ValidationError("Write each header on a line of its own, as “Name: value”.")
+            if name in found:
+                raise forms.ValidationError(f"{name[:MAX_NAME]} is named twice.")
+            found[name] = None if value == HIDDEN else value
+        return found
+
+    def clean_tags(self) -> list[str]:
+        """Words between commas."""
+        return _parted(self.cleaned_data["tags"])
+
+    def clean_domains(self) -> list[str]:
+        """The same."""
+        return _parted(self.cleaned_data["domains"])
+
+
+class TestForm(forms.Form):
+    """Which kind of event to send an example of."""
+
+    event = forms.ChoiceField(required=False)
+
+    def __init__(self, data: Any = None, *, is_system: bool = False) -> None:
+        super().__init__(data)
+        kinds = [(kind.value, kind.value) for kind in kinds_for(is_system)]
+        self.fields["event"].choices = [("", "A short test message"), *kinds]  # type: ignore[attr-defined]
+
+
+class ReplayForm(forms.Form):
+    """What to tell again."""
+
+    begin = forms.DateTimeField(required=False)
+    end = forms.DateTimeField(required=False)
+    only_failed = forms.BooleanField(required=False)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="replay")
+        for name in ("begin", "end"):
+            self.fields[name].widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
+
+
+def headers_text(headers: Mapping[str, str]) -> str:
+    """The headers for the form."""
+    return "\n".join(f"{name}: {HIDDEN}" for name in headers)
+
+
+def _parted(text: str) -> list[str]:
+    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
