@@ -14,6 +14,7 @@ from projects.access import Caller, record_by
 from projects.events import EventKind, NewEvent, emit
 from relay_project.web.errors import ApiError
 from webhooks.models import DisabledReason, Webhook
+from webhooks.notices import tell_of_disabled
 from webhooks.write import notify
 
 ENGINE = "run_webhooks"  # the actor of what nobody did by hand
@@ -35,6 +36,7 @@ def disable(webhook: Webhook, reason: DisabledReason, caller: Caller | None = No
         told = {"id": row.pk, "url": row.url, "description": row.description}
         payload = {"webhook": told, "reason": reason.value}
         emit(NewEvent(row.project_id, EventKind.WEBHOOK_DISABLED, "webhook", row.pk, payload))
+        tell_of_disabled(row, reason)
     return True
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from projects.models import Notice
 from webhooks.console.forms import HIDDEN
 from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookReplay
 from webhooks.subscriptions import headers_of
@@ -110,7 +111,10 @@ def test_a_range_of_time_and_what_failed_are_told_again(browser, place, webhook)
 
 def test_one_that_relay_gave_up_is_enabled_by_one_click(browser, place, webhook):
     disable(webhook, DisabledReason.FAILING)
+    assert Notice.objects.get().subject == "A webhook is disabled"
     assert "Relay has disabled this webhook" in browser.get(f"{place}/{webhook.pk}").content.decode()
     browser.post(f"{place}/{webhook.pk}/switch", {"enabled": "1"})
     webhook.refresh_from_db()
     assert (webhook.is_enabled, webhook.disabled_reason) == (True, "")
+    disable(webhook, DisabledReason.BY_HAND)
+    assert Notice.objects.count() == 1, "what somebody did is no news"

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.page import Place, project_page, render_place
 from projects.event_examples import EXAMPLES
+from projects.event_registry import kinds_for
 from projects.events import EventKind
 from projects.scopes import Scope
 from relay_project.db.ids import id_time
@@ -47,6 +48,7 @@ def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResp
         "next_before_id": rows[PAGE - 1].pk if len(rows) > PAGE else None,
         "states": STATES,
         "kinds": sorted(webhook.events),
+        "all_kinds": len(kinds_for(place.project.is_system)),
         "status": status or "",
         "event": event or "",
         "is_filtered": bool(status or event or before),
