@@ -79,6 +79,11 @@ GOALS = (
     Goal("live", "live_peak_mib", 200, "memory of a process with 1,000 streams, MiB", at_most=True),
     Goal("live", "missing", 0, "events that a stream misses over a rolling restart", at_most=True),
     *(
+        Goal("mailbox", f"parts.{part}{suffix}.rate", least, f"mailbox: {says}, {how}")
+        for suffix, least, how in (("", 600, "requests/s"), ("_batch", 5_000, "100 in a request, items/s"))
+        for part, says in (("deposit", "deposit"), ("receive", "receive"), ("ack", "acknowledge"))
+    ),
+    *(
         Goal("search", f"searches.{kind}.p99", 50, f"GET /sends over 10 M sends, {says}, p99, ms", at_most=True)
         for kind, says in (
             ("exact", "a whole address"),

@@ -45,9 +45,11 @@ class Load:
     """What one run of requests gave: seconds of each answered request. Times are time.perf_counter()."""
 
     requests: Iterator[bytes]
-    begins_at: float
-    ends_at: float
+    begins_at: float = 0.0
+    ends_at: float = 0.0
     pace: float = 0.0
+    status: int = 200  # that every answer has
+    answers: list[tuple[int, bytes]] | None = None  # a request's place and its answer's body, where that is wanted
     asked: int = 0
     seconds: list[float] = field(default_factory=list)
     asked_at: list[float] = field(default_factory=list)  # time.time() of each request's first byte
@@ -87,10 +89,12 @@ class Client(asyncio.Protocol):
         if not found or len(body) < _length(head):
             return
         self._load.seconds.append(time.perf_counter() - self._asked_at)
-        if not head.startswith(b"HTTP/1.1 200") or REFUSED.search(body[:100]):
+        if not head.startswith(b"HTTP/1.1 %d" % self._load.status) or REFUSED.search(body[:100]):
             self._finish(f"A request was answered {self._answer[:600].decode(errors='replace')!r}.")
-        else:
-            self._ask()
+            return
+        if self._load.answers is not None:
+            self._load.answers.append((self._place, body))
+        self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish(f"The web process closed a connection before its answer ({exc or 'end of file'}).")
@@ -110,6 +114,7 @@ class Client(asyncio.Protocol):
         if request is None:
             self._finish()
             return
+        self._place = len(self._load.asked_at)
         self._load.asked_at.append(time.time())
         self._asked_at = due if self._load.pace else time.perf_counter()
         self._transport.write(request)
@@ -124,13 +129,21 @@ class Client(asyncio.Protocol):
 def run_load(target: Target, seconds: float) -> list[float]:
     """Ask for `seconds`; returns each request's time in seconds. Raises BenchError for an answer but 200."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(target, _prepared(target, seconds), seconds)).seconds
+        return runner.run(_run(target, Load(_prepared(target, seconds), pace=target.pace), seconds)).seconds
 
 
 def run_through(target: Target, requests: Iterable[bytes]) -> list[float]:
     """Ask for all of these once, in their order; returns time.time() of each one's first byte. Raises as above."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(target, iter(requests), math.inf)).asked_at
+        return runner.run(_run(target, Load(iter(requests), pace=target.pace), math.inf)).asked_at
+
+
+def run_exchange(target: Target, requests: Iterable[bytes], status: int) -> tuple[list[float], list[tuple[int, bytes]]]:
+    """Ask for all of these once; each one's seconds, and the answers as place and body. Raises BenchError as above."""
+    load = Load(iter(requests), status=status, answers=[])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(target, load, math.inf))
+    return load.seconds, load.answers or []
 
 
 def batch_of(address: tuple[str, int], token: str, letters: Iterable[SendRequest]) -> bytes:
@@ -139,9 +152,9 @@ def batch_of(address: tuple[str, int], token: str, letters: Iterable[SendRequest
     return _head(address, token, "/api/console/sends/batch") + b"%d\r\n\r\n" % len(body) + body
 
 
-async def _run(target: Target, requests: Iterator[bytes], seconds: float) -> Load:
-    loop, clock = asyncio.get_running_loop(), time.perf_counter()
-    load = Load(requests, clock, clock + seconds, target.pace)
+async def _run(target: Target, load: Load, seconds: float) -> Load:
+    loop, load.begins_at = asyncio.get_running_loop(), time.perf_counter()
+    load.ends_at = load.begins_at + seconds
     load.open, load.done = target.connections, loop.create_future()
     for _ in range(target.connections):
         await loop.create_connection(lambda: Client(load), *target.address)

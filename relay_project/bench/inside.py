@@ -15,6 +15,7 @@ from relay_project.bench.build import build_history
 from relay_project.bench.latency import latency
 from relay_project.bench.launch import BUILD_ARCHIVE, BUILD_HISTORY
 from relay_project.bench.live import live
+from relay_project.bench.mailbox import mailbox
 from relay_project.bench.outgoing import drain, end_to_end
 from relay_project.bench.peers.compare import postfix
 from relay_project.bench.plan import BenchError, Plan
@@ -35,6 +36,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     "reports": reports,
     "submission": submission,
     "live": live,
+    "mailbox": mailbox,
     "suppressions": suppressions,
     BUILD_HISTORY: build_history,
     BUILD_ARCHIVE: build_archive,

@@ -72,6 +72,7 @@ class Plan:
     slow_peers: int = 0  # that hold connections to run_smtp beside `submission`, and hardly say anything
     readers: bool = False  # `accept` beside run_webhooks, which counts what was accepted and makes it findable
     pace: float = 0.0  # messages (of `accept`: requests) a second; 0: as fast as it can
+    mailboxes: int = 8  # of `mailbox`
     backlog: int = 0  # mails of another project that are waiting before `latency` begins
     waiting: int = 0  # mails that `drain` finds waiting; it ends when `messages` of them have arrived
     archive: int = 0  # sends that `search` looks in, made once and kept

@@ -78,6 +78,11 @@ SCENARIOS = {
         ("messages", "connections", "pace", "body_bytes"),
         {"messages": 100, "connections": 1_000, "pace": 5.0},
     ),
+    "mailbox": Scenario(
+        "items are deposited in mailboxes, received and acknowledged, one by one and in batches",
+        ("messages", "body_bytes", "connections", "batch", "mailboxes"),
+        {"messages": 40_000, "body_bytes": 1_000, "connections": 16, "batch": 100},
+    ),
     "search": Scenario(
         "GET /sends with filters, over 10 M sends in 30 daily partitions",
         ("archive",),

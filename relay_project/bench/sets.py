@@ -55,6 +55,7 @@ FULL = {
     "submission-reconnect": Entry("submission", {**SUBMISSION, "connections": 8, "reconnect": True}),
     "slow-peers": Entry("slow-peers", {"seconds": 8.0}),
     "live": Entry("live"),
+    "mailbox": Entry("mailbox", repeat=THRICE),
     "search": Entry("search"),
     "history": Entry("history", {"messages": 20_000}, repeat=THRICE),
 }

@@ -141,7 +141,7 @@ def _add_plan_options(parser: ArgumentParser) -> None:
     add("--processes", type=_count(1, 64), help="of the senders")
     add("--source-ips", type=_loopback, help="such as 127.0.0.2,127.0.0.3")
     add("--seconds", type=_count(1, 600), help="of `accept` and `submission`")
-    add("--connections", type=_count(1, 5000), help="of `accept`, `submission`, `end_to_end` and `live`")
+    add("--connections", type=_count(1, 5000), help="of `accept`, `submission`, `end_to_end`, `live` and `mailbox`")
     add("--reconnect", action=BooleanOptionalAction, help="`submission` with a connection for each mail")
     add("--slow-peers", type=_count(0, 900), help="that hold connections beside `submission`")
     add("--batch", type=_count(1, 1000), help="messages accepted at once")
@@ -150,6 +150,7 @@ def _add_plan_options(parser: ArgumentParser) -> None:
     add("--pace", type=float, help="messages a second; 0: as fast as it can")
     add("--backlog", type=_count(0, 10_000_000), help="of another project, waiting")
     add("--waiting", type=_count(0, 10_000_000), help="mails put into the tables by COPY in place of accepting")
+    add("--mailboxes", type=_count(1, 1000), help="of `mailbox`, which the items go round")
     add("--archive", type=_count(30_000, 100_000_000), help="sends that `search` looks in")
     add("--history", type=_count(0, 100_000_000), help="finished recipients over 30 daily partitions")
 
