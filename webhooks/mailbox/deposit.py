@@ -42,7 +42,6 @@ _KNOWN = """
 SELECT i.mailbox_id, i.digest, i.id, i.expires_at
   FROM unnest(%(boxes)s::bigint[], %(digests)s::bytea[]) AS wanted (mailbox_id, digest)
   JOIN webhooks_mailboxitem i ON i.mailbox_id = wanted.mailbox_id AND i.digest = wanted.digest
- WHERE i.expires_at > %(now)s
 """
 _INSERT = """
 INSERT INTO webhooks_mailboxitem (id, mailbox_id, digest, key, sender, payload, size, ready_at, expires_at)
@@ -102,13 +101,13 @@ def _store(deposits: Sequence[_Deposit]) -> list[list[Deposited] | None]:
     boxes = sorted({each.mailbox_id for each in deposits})
     now = max(each.now for each in deposits)
     with transaction.atomic(), bound_cursor() as cursor:
-        cursor.execute(_LOCK, [MAILBOX_DEPOSITS, boxes])
+        _run(_LOCK, [MAILBOX_DEPOSITS, boxes])
         cursor.execute(_ROOM, {"ids": boxes, "now": now, "most": settings.MAILBOX_MAX_ITEMS})
         rows = cursor.fetchall()
         room = {box: settings.MAILBOX_MAX_ITEMS - held for box, _, held in rows}
         known = _read_known(cursor, deposits, now)
         accepted, fresh = _admit(deposits, room, known)
-        made = _insert(cursor, fresh, now)
+        made = _insert(fresh, now)
         for box in {each.mailbox_id for each, _ in fresh} & {box for box, is_waited, _ in rows if is_waited}:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(box)])
     DEPOSITS.inc(len(made))
@@ -141,12 +140,15 @@ def _read_known(cursor: CursorWrapper, deposits: Sequence[_Deposit], now: dateti
         "digests": [digest for _, digest in wanted],
         "now": now,
     }
-    cursor.execute(_FORGET, asked)
     cursor.execute(_KNOWN, asked)
-    return dict(_by_name(cursor.fetchall()))
+    found = dict(_by_name(cursor.fetchall()))
+    living = {name: there for name, there in found.items() if there[1] > now}
+    if len(living) < len(found):
+        cursor.execute(_FORGET, asked)
+    return living
 
 
-def _insert(cursor: CursorWrapper, fresh: Sequence[tuple[_Deposit, NewItem]], now: datetime) -> Known:
+def _insert(fresh: Sequence[tuple[_Deposit, NewItem]], now: datetime) -> Known:
     if not fresh:
         return {}
     items = [item for _, item in fresh]
@@ -159,8 +161,14 @@ def _insert(cursor: CursorWrapper, fresh: Sequence[tuple[_Deposit, NewItem]], no
         "sizes": [len(item.payload.encode()) for item in items],
         "expiries": [_expiry(item, now) for item in items],
     }
-    cursor.execute(_INSERT, {**columns, "now": now})
-    return dict(_by_name(cursor.fetchall()))
+    return dict(_by_name(_run(_INSERT, {**columns, "now": now})))
+
+
+def _run(statement: str, values: Any) -> list[Any]:
+    """One that is the same each time, and has one plan."""
+    with bound_cursor(prepared=True) as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
 
 
 def _by_name(
