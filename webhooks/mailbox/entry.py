@@ -17,7 +17,7 @@ from relay_project.db.rates import Window, spend
 from relay_project.web.errors import ApiError
 from relay_project.web.rate_headers import tell_rate
 from webhooks.mailbox.figures import REFUSED
-from webhooks.models.mailbox import Mailbox, MailboxToken, TokenKind
+from webhooks.models.mailbox import MAX_NAME, Mailbox, MailboxToken, TokenKind
 
 PREFIX = "mbx_"  # of every token of a mailbox, so that no key is mistaken for one
 NO_MAILBOX = "There is no such mailbox, or this token does not open it."  # alike: names of others are not told
@@ -48,6 +48,7 @@ def enter(request: HttpRequest, name: str, kind: TokenKind, now: datetime) -> Vi
     elif kind is TokenKind.DEPOSIT:
         visitor = _by_key(token, address, name)
     else:
+        check_guess(address, hash_token(token))
         note_wrong(address, now)
         raise ApiError(403, "To receive, a token of the mailbox is required.")
     if not visitor.mailbox.is_enabled:
@@ -77,7 +78,8 @@ def _by_token(token: str, address: str, name: str, kind: TokenKind, now: datetim
 def _by_key(token: str, address: str, name: str) -> Visitor:
     caller = caller_by_key(token, address)
     assert caller.api_key is not None
-    mailbox = Mailbox.objects.filter(name=name, project=caller.project).first()
+    is_name = 0 < len(name) <= MAX_NAME and "\0" not in name
+    mailbox = Mailbox.objects.filter(name=name, project=caller.project).first() if is_name else None
     if mailbox is None:
         raise ApiError(404, NO_MAILBOX)
     if not caller.may(Scope.WEBHOOKS_WRITE):

@@ -28,7 +28,9 @@ TOKEN_BYTES = 24
 TOO_MANY = "You have reached the maximum number of mailboxes for this project."
 TOO_MANY_TOKENS = "You have reached the maximum number of tokens for this mailbox."
 TAKEN = "This name is taken."
-BAD_NAME = "A name has 1 to 255 characters: letters, digits and any of . _ ~ : @ ! $ & ' ( ) * + , ; = -"
+BAD_NAME = (
+    "A name has 1 to 255 characters: letters, digits and any of . _ ~ : @ ! $ & ' ( ) * + , ; = -, not . or .. alone"
+)
 
 _NAME = re.compile(
     rf"[\w.~:@!$&'()*+,;=-]{{1,{MAX_NAME}}}"
@@ -54,7 +56,7 @@ def mailboxes_of(project: Project) -> QuerySet[Mailbox]:
 
 def create_mailbox(project: Project, name: str, change: MailboxChange, caller: Caller | None = None) -> Mailbox:
     """A new mailbox, told of events from now on; raises Violations and ApiError 400."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name in (".", ".."):
         raise violation("name", BAD_NAME)
     values = _checked(change, project)
     try:

@@ -29,6 +29,7 @@ DEFAULT_LEASE = 60
 DEFAULT_LIMIT = 100
 FULL_RETRY_SECONDS = 30
 FULL = "This mailbox is full: its receiver has to acknowledge items first."
+TOO_DEEP = "This value is nested too deeply."
 NOT_AN_OBJECT = "This value should be of type object."
 
 View = Callable[[HttpRequest, str], HttpResponse]
@@ -137,7 +138,11 @@ def _read_item(fields: Fields, path: str, row: Any) -> NewItem | None:
         return None
     if wrong:
         return None
-    item = new_item(row["payload"], key, ttl)
+    try:
+        item = new_item(row["payload"], key, ttl)
+    except TypeError:  # orjson reads deeper than it writes
+        fields.note(f"{path}payload", TOO_DEEP)
+        return None
     if len(item.payload.encode()) > settings.MAILBOX_MAX_PAYLOAD_BYTES:
         REFUSED.labels("payload_too_large").inc()
         raise ApiError(413, f"{TOO_LARGE} A payload has at most {settings.MAILBOX_MAX_PAYLOAD_BYTES} octets.")
