@@ -163,6 +163,7 @@ MAILBOX_TTL_DAYS = read_positive(env, "MAILBOX_TTL_DAYS", default=30, maximum=36
 MAILBOX_MAX_TTL_DAYS = read_positive(env, "MAILBOX_MAX_TTL_DAYS", default=90, maximum=3650)
 MAILBOX_REMEMBER_HOURS = read_positive(env, "MAILBOX_REMEMBER_HOURS", default=24, maximum=24 * 90)  # acknowledged ones
 MAILBOX_REQUESTS_PER_MINUTE = read_positive(env, "MAILBOX_REQUESTS_PER_MINUTE", default=60_000, maximum=10_000_000)
+MAILBOX_METRICS_BY_NAME = read_positive(env, "MAILBOX_METRICS_BY_NAME", default=0, minimum=0, maximum=1000)  # 0: none
 MAILBOX_WAITERS = read_positive(env, "MAILBOX_WAITERS", default=4, maximum=256)  # of a worker's WEB_THREADS
 PRIVATE_WEBHOOKS = read_switch(env, "PRIVATE_WEBHOOKS", default=SANDBOX_INTERNET)  # lesson S2
 WEBHOOK_OPEN_NETWORKS = read_networks(env, "WEBHOOK_OPEN_NETWORKS")  # that webhooks may go to though they are private

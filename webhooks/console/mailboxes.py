@@ -17,7 +17,7 @@ from projects.events import EventKind
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
 from webhooks.console.webhooks import PRESETS
-from webhooks.mailbox.holding import holding_of
+from webhooks.mailbox.holding import holding_of, holdings_of
 from webhooks.mailbox.manage import (
     MAX_DESCRIPTION,
     MAX_TOKENS,
@@ -77,8 +77,9 @@ class TokenForm(forms.Form):
 def mailboxes(request: HttpRequest, place: Place) -> HttpResponse:
     """The list."""
     rows = list(mailboxes_of(place.project).order_by("-id"))
+    holdings = holdings_of(rows, timezone.now())
     context = {
-        "rows": [(row, holding_of(row, timezone.now())) for row in rows],
+        "rows": [(row, holdings[row.pk]) for row in rows],
         "is_full": len(rows) >= settings.MAX_MAILBOXES,
         "kinds": len(kinds_for(place.project.is_system)),
     }

@@ -1,7 +1,9 @@
-"""What lies in a mailbox, for whoever looks at it."""
+"""What lies in mailboxes, for whoever looks at them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -12,12 +14,29 @@ from webhooks.models.mailbox import Mailbox
 MOST = 10_000  # counted events that nobody has fetched; beyond it is "many"
 
 _ITEMS = """
-SELECT count(*), min(id) FROM webhooks_mailboxitem WHERE mailbox_id = %s AND acked_at IS NULL AND expires_at > %s
+SELECT mailbox_id, count(*), min(id) FROM webhooks_mailboxitem
+ WHERE mailbox_id = ANY(%(ids)s) AND acked_at IS NULL AND expires_at > %(now)s GROUP BY mailbox_id
 """
-_IN_HAND = "SELECT count(*), min(event_id) FROM webhooks_mailboxevent WHERE mailbox_id = %s"
+_IN_HAND = """
+SELECT mailbox_id, count(*), min(event_id) FROM webhooks_mailboxevent WHERE mailbox_id = ANY(%(ids)s) GROUP BY mailbox_id
+"""
 _BEHIND = """
-SELECT count(*), min(event_id) FROM (
-  SELECT event_id FROM projects_feedposition WHERE project_id = %s AND position > %s ORDER BY position LIMIT %s) behind
+SELECT box.id, behind.events, behind.first
+  FROM webhooks_mailbox box, LATERAL (
+       SELECT count(*) AS events, min(event_id) AS first
+         FROM (SELECT event_id FROM projects_feedposition f
+                WHERE f.project_id = box.project_id AND f.position > box.position ORDER BY f.position LIMIT %(most)s) next
+       ) behind
+ WHERE box.id = ANY(%(ids)s) AND box.events <> '{}'
+"""
+# Of all mailboxes; each looks at one position.
+_LOSING = """
+SELECT count(*)
+  FROM webhooks_mailbox box, LATERAL (
+       SELECT event_id FROM projects_feedposition f
+        WHERE f.project_id = box.project_id AND f.position > box.position ORDER BY f.position LIMIT 1) first
+ WHERE box.events <> '{}' AND box.is_enabled
+   AND to_timestamp((first.event_id >> 12) / 1000.0 + 1577836800) < %(since)s
 """
 
 
@@ -29,6 +48,7 @@ class Holding:
     in_hand: int
     behind: int
     oldest: datetime | None
+    is_losing: bool  # retention takes unfetched events soon
 
     @property
     def is_full(self) -> bool:
@@ -38,14 +58,41 @@ class Holding:
 
 def holding_of(mailbox: Mailbox, now: datetime) -> Holding:
     """Counted now."""
+    return holdings_of([mailbox], now)[mailbox.pk]
+
+
+def holdings_of(mailboxes: Sequence[Mailbox], now: datetime) -> dict[int, Holding]:
+    """Of several, by their ids."""
+    asked = {"ids": [mailbox.pk for mailbox in mailboxes], "now": now, "most": MOST}
+    items, in_hand, behind = (_counted(statement, asked) for statement in (_ITEMS, _IN_HAND, _BEHIND))
+    found = {}
+    for mailbox in mailboxes:
+        held, handed, unread = (part.get(mailbox.pk, (0, None)) for part in (items, in_hand, behind))
+        firsts = [first for _, first in (held, handed, unread) if first is not None]
+        found[mailbox.pk] = Holding(
+            held[0],
+            handed[0],
+            unread[0],
+            oldest=id_time(min(firsts)) if firsts else None,
+            is_losing=unread[1] is not None and id_time(unread[1]) < losing_since(now),
+        )
+    return found
+
+
+def count_losing(now: datetime) -> int:
+    """How many enabled mailboxes have unfetched events that retention takes soon."""
     with connection.cursor() as cursor:
-        cursor.execute(_ITEMS, [mailbox.pk, now])
-        items, first = cursor.fetchone()
-        cursor.execute(_IN_HAND, [mailbox.pk])
-        in_hand, first_event = cursor.fetchone()
-        behind, first_behind = 0, None
-        if mailbox.events:
-            cursor.execute(_BEHIND, [mailbox.project_id, mailbox.position, MOST])
-            behind, first_behind = cursor.fetchone()
-    known = [number for number in (first, first_event, first_behind) if number is not None]
-    return Holding(items, in_hand, behind, id_time(min(known)) if known else None)
+        cursor.execute(_LOSING, {"since": losing_since(now)})
+        return int(cursor.fetchone()[0])
+
+
+def losing_since(now: datetime) -> datetime:
+    """What is older is taken within a day, or, where events are kept for a day or two, is past half of its time."""
+    kept = timedelta(days=settings.RETENTION_EVENTS_DAYS)
+    return now - max(kept - timedelta(days=1), kept / 2)
+
+
+def _counted(statement: str, asked: Mapping[str, Any]) -> dict[int, tuple[int, int | None]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, asked)
+        return {number: (count, first) for number, count, first in cursor.fetchall()}
