@@ -317,7 +317,7 @@ def _action(subject: str, words: str) -> Action:
 
 def _recipients(message: Message, words: str, original: Original, is_plain: bool) -> list[tuple[str, str]]:
     """Who failed, and what is said of each; addresses amid a sentence only where it is plain that a mail bounced."""
-    ours = _own_addresses(message)
+    ours = _own_addresses(message, original)
     sent_to = {address.lower() for address in original.recipients} - ours
     named, told, any_ = (_places(pattern, words, ours, sent_to) for pattern in (_NAMED, _TOLD, _ADDRESS))
     if not any_ and not sent_to:  # then those who help elsewhere are who failed: support@ and admin@ get mail too
@@ -389,13 +389,17 @@ def _is_near(address: str, message: Message) -> bool:
     return there.endswith(domain) or domain.endswith(there)
 
 
-def _own_addresses(message: Message) -> set[str]:
-    """Addresses of whom the report was sent to and by: they did not fail."""
-    fields = (
-        value
-        for name in ("To", "From", "Sender", "Delivered-To", "X-Original-To", "Reply-To")
-        for value in headers(message, name)
-    )
+def _own_addresses(message: Message, original: Original) -> set[str]:
+    """Addresses of whom the report was sent to and by: they did not fail.
+
+    DragonFly writes who failed into X-Original-To; elsewhere it is whom the report was sent to.
+    """
+    ours = _addresses_of(message, "To", "From", "Sender", "Delivered-To", "Reply-To")
+    return ours | (_addresses_of(message, "X-Original-To") - {address.lower() for address in original.recipients})
+
+
+def _addresses_of(message: Message, *names: str) -> set[str]:
+    fields = (value for name in names for value in headers(message, name))
     return {match[0].lower() for value in fields for match in _ADDRESS.finditer(value)}
 
 
