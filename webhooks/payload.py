@@ -29,7 +29,7 @@ _DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 _RESULT_HOURS = 24  # an attempt's results are written when it is settled: within minutes, unless the database was away
 _SENDS = (
     "id", "uuid", "project_id", "from_address", "from_name", "subject", "size_bytes", "message_date", "tags", "metadata",
-    "is_test", "list",
+    "is_test", "list", "forwarded_from",
 )  # fmt: skip
 # What an event of a recipient says of it.
 _OF_RECIPIENT = ("address", "status", "try_count")

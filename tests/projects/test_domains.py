@@ -43,7 +43,7 @@ def test_a_new_domain_shows_the_record_to_publish(api):
     assert made["dkim_public_key"] == public_key_pem(key.private_key)
     assert made["dkim_checked_at"] is made["dkim_error_message"] is None
     assert signer_of(key).key.private.key_size == 2048
-    event = Event.objects.get()
+    event = Event.objects.get(subject_kind="domain")
     assert (event.kind, event.subject_id, event.payload) == ("domain.created", made["id"], {"domain": made})
 
 

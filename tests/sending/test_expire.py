@@ -43,7 +43,7 @@ def test_mail_is_given_up_when_its_lifetime_is_over_and_not_before(scene: Scene)
     assert {a.network_error for a in attempts} == {text}
     lines = AttemptRecipient.objects.filter(send_id=never_tried.send_id)
     assert {(line.rule, line.smtp_message) for line in lines} == {("expired", text)}
-    payload = Event.objects.filter(subject_id=never_tried.send_id).order_by("id")[0].payload
+    payload = Event.objects.filter(subject_id=never_tried.send_id, kind="send.recipient.failed").earliest("id").payload
     assert (payload["address"], payload["smtp_message"]) == ("ann@one.example", text)
     check_ledger()
     assert run(9) == 0

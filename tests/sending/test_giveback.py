@@ -64,7 +64,7 @@ def test_a_job_given_back_is_due_again_in_its_old_place_and_with_its_tries(scene
         assert (row.phase, row.due_at, row.tries, row.lane) == (Phase.DUE, was.due_at, 0, scene.queue.pk)
         assert (row.attempt_id, row.sender_id, row.lease_until, row.source_ip_id) == (None,) * 4
     assert not Attempt.objects.exists(), "nothing was dialled"
-    assert not Event.objects.exists()
+    assert {event.kind for event in Event.objects.all()} == {"send.queued"}
     assert {row.send_id for row in scene.claim()} == {accepted.send_id}
     check_ledger()
 

@@ -28,6 +28,7 @@ from webhooks.payload import bodies
 UNSEEN = {  # each is compared where it is made, or needs a whole machinery
     EventKind.COMPLAINED, EventKind.CANCELLED, EventKind.DOMAIN_STATUS_CHANGED, EventKind.DOMAIN_DKIM_KEY_CHANGED,
     EventKind.DOMAIN_RETURN_PATH_CHANGED, EventKind.SUPPRESSION_IMPORTED, EventKind.INBOUND_RECEIVED,
+    EventKind.INBOUND_FORWARDED,
     EventKind.PROJECT_SUSPENDED, EventKind.PROJECT_RESUMED, EventKind.PROJECT_ARCHIVED, EventKind.PROJECT_RESTORED,
     EventKind.INBOUND_FORWARDED, EventKind.WEBHOOK_DISABLED, EventKind.INCIDENT_OPENED, EventKind.INCIDENT_CLOSED,
     EventKind.FAILED,

@@ -203,7 +203,7 @@ def _read(message: Message, words: str, returned: str) -> Report | None:
         return None
     original = _original(message, returned)
     action = _action(subject, words)
-    is_plain = is_plain or signs > 2
+    is_plain = is_plain or signs > 2 or _quotes_a_reply(message, words)
     found = _recipients(message, words, original, is_plain) or _self_addressed(message, words, returned, original)
     if not found and not (original.tokens and _is_certain(message, words, returned)):
         return None
@@ -238,6 +238,11 @@ def _is_certain(message: Message, words: str, returned: str) -> bool:
     return bool(returned or message.get_param("report-type") or any(is_returned(part) for part in leaves(message))) or (
         bool(DAEMON.search(header(message, "From"))) and bool(judge(words).code)
     )
+
+
+def _quotes_a_reply(message: Message, words: str) -> bool:
+    """Whether a postmaster, who may be a person as well, quotes what a server replied."""
+    return bool(MACHINE.search(header(message, "From"))) and bool(judge(words).code)
 
 
 def _is_notice(message: Message, subject: str) -> bool:
