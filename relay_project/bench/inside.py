@@ -24,6 +24,7 @@ from relay_project.bench.scenarios import PEER_SCENARIO
 from relay_project.bench.search import search
 from relay_project.bench.submission import submission
 from relay_project.bench.suppressions import suppressions
+from relay_project.bench.webhooks import webhooks
 from relay_project.supervise import sigterm_as_interrupt
 
 RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
@@ -34,6 +35,7 @@ RUNS: dict[str, Callable[[Plan, Path], dict[str, Any]]] = {
     PEER_SCENARIO: postfix,
     "search": search,
     "reports": reports,
+    "webhooks": webhooks,
     "submission": submission,
     "live": live,
     "mailbox": mailbox,

@@ -73,6 +73,11 @@ SCENARIOS = {
         ("messages", "connections", "batch"),
         {"messages": 6_000, "connections": 20},
     ),
+    "webhooks": Scenario(
+        "events come to webhooks, all at once or at a pace; beside some that never answer where that is asked for",
+        ("messages", "connections", "pace", "slow_peers"),
+        {"messages": 20_000, "connections": 1},
+    ),
     "live": Scenario(
         "streams of one run_live are told of mail that is accepted, and another run_live takes them over",
         ("messages", "connections", "pace", "body_bytes"),
