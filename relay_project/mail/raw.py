@@ -150,8 +150,15 @@ def _value(field: bytes) -> str:
 
 
 def message_id_of(octets: bytes) -> str | None:
-    """The Message-ID of a kept message, without angle brackets; None where it has none that could be answered to."""
-    return _message_id(_fields(octets[: octets.find(b"\r\n\r\n") + 2]))
+    """The Message-ID of a kept message, without angle brackets; None where it has none that could be answered to.
+
+    What was forwarded may be no message at all: then it has none.
+    """
+    end = octets.find(b"\r\n\r\n")
+    try:
+        return _message_id(_fields(octets if end < 0 else octets[: end + 2]))
+    except InvalidRaw:
+        return None
 
 
 def _message_id(fields: Sequence[tuple[str, bytes]]) -> str | None:

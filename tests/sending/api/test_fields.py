@@ -290,7 +290,7 @@ def test_raw_is_kept_as_it_is_but_for_bcc_and_what_was_missing(api: Api) -> None
     head = content["raw"].encode().removesuffix(kept)
     assert b"Message-ID: <" + answer["message_id"].encode() in head
     assert b"\r\nDate: " in head
-    assert (content["body_html"], content["body_text"]) == ("<p>Grüße</p>\r\n", None)
+    assert (content["body_html"], content["body_text"]) == ("<p>Grüße</p>\n", None)
     assert content["headers"]["subject"] == "Hello"
     assert (send.subject, send.from_name) == ("Hello", "Shop")
     assert send.size_bytes == len(content["raw"].encode()) - len(content["raw"].encode().partition(b"Message-ID")[0])
