@@ -13,13 +13,12 @@ from typing import Any
 import orjson
 from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import id_floor, id_time
+from relay_project.db.ids import DAY_OF_IDS, id_time
 
 LIMIT = 500  # positions a reading
 
 Position = tuple[int, int, int | None]  # position, id of the event, project; null where a version before wrote it
 
-_DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 _POSITIONS = """
 SELECT position, event_id, project_id FROM projects_feedposition WHERE position > %(after)s ORDER BY position LIMIT %(limit)s
 """
@@ -102,7 +101,7 @@ def events_by_id(cursor: CursorWrapper, event_ids: Iterable[int]) -> dict[int, t
     """(project_id, kind, subject_kind, subject_id, version, payload) of those that are still kept."""
     days: dict[int, list[int]] = defaultdict(list)
     for event_id in event_ids:  # by days: beside one old id, each of the others would be sought in all days since
-        days[event_id // _DAY_OF_IDS].append(event_id)
+        days[event_id // DAY_OF_IDS].append(event_id)
     found: dict[int, tuple[Any, ...]] = {}
     for ids in days.values():
         cursor.execute(_EVENTS, {"ids": ids, "low": min(ids), "high": max(ids)})

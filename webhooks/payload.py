@@ -8,14 +8,13 @@ itself says of it; a recipient is shown as the event left it, whatever happened 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from django.db.backends.utils import CursorWrapper
 
 from projects.events import EventKind
 from projects.objects import timestamp
-from relay_project.db.ids import hours_after, id_floor, id_soon
+from relay_project.db.ids import DAY_OF_IDS, hours_after, id_soon
 from relay_project.mail.address import suppression_key
 from sending.models import Attempt, AttemptRecipient, Send, Suppression
 from sending.objects import attempt_object, send_objects
@@ -25,7 +24,6 @@ from webhooks.feed import FeedEvent
 Object = dict[str, Any]
 Payload = Mapping[str, Any]
 
-_DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 _RESULT_HOURS = 24  # an attempt's results are written when it is settled: within minutes, unless the database was away
 _SENDS = (
     "id", "uuid", "project_id", "from_address", "from_name", "subject", "size_bytes", "message_date", "tags", "metadata",
@@ -190,7 +188,7 @@ def _by_day(ids: Iterable[int]) -> Iterator[list[int]]:
     """The ids of each day by themselves, sorted: beside one old id, each other one would be sought in every day since."""
     days: dict[int, list[int]] = defaultdict(list)
     for each in ids:
-        days[each // _DAY_OF_IDS].append(each)
+        days[each // DAY_OF_IDS].append(each)
     for same in days.values():
         yield sorted(same)
 

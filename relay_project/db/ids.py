@@ -21,6 +21,9 @@ def id_floor(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
 
 
+DAY_OF_IDS = id_floor(datetime(2020, 1, 2, tzinfo=UTC))  # how far apart the ids of two following days are
+
+
 def id_time(identifier: int) -> datetime:
     """The moment (UTC, to the millisecond) at which an id was made."""
     return _EPOCH + timedelta(milliseconds=identifier >> SEQUENCE_BITS)

@@ -15,14 +15,13 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from projects.events import EventKind
-from relay_project.db.ids import id_floor, id_time
+from relay_project.db.ids import DAY_OF_IDS, id_time
 from sending.models import RecipientStatus
 from sending.statistics.latency import bucket_of
 from sending.statistics.positions import OUTCOMES, move, position_of, reading
 from sending.statistics.tally import Mail, Tally, Way, hour_of
 
 BATCH = 5000  # events a transaction: a quarter of a second's work
-DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 
 # Other kinds about a recipient, such as that its mail is late, move nobody.
 _STATES: Mapping[str, RecipientStatus] = {

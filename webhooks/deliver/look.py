@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from relay_project.db import keyring
-from relay_project.db.ids import id_floor
+from relay_project.db.ids import DAY_OF_IDS
 from webhooks.deliver.lane import Hook, Row
 from webhooks.write import FIRST
 
@@ -27,7 +27,6 @@ LEASE_SECONDS = 15.0
 MOST_LANES = 1000  # webhooks that a process holds
 log = structlog.get_logger(__name__)
 
-_DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 _EVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 # A loose scan: one step for each webhook with something waiting, however much that is. What is disabled is told tests only.
@@ -177,7 +176,7 @@ def _contents(cursor: CursorWrapper, delivery_ids: Iterable[int]) -> dict[int, t
     """Event, URL and body, by delivery; a statement for each day."""
     days: dict[int, list[int]] = defaultdict(list)
     for delivery_id in delivery_ids:
-        days[delivery_id // _DAY_OF_IDS].append(delivery_id)
+        days[delivery_id // DAY_OF_IDS].append(delivery_id)
     found: dict[int, tuple[int, str, str]] = {}
     for ids in days.values():
         cursor.execute(_BODIES, {"ids": ids, "low": min(ids), "high": max(ids)})

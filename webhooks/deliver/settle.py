@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import id_floor
+from relay_project.db.ids import DAY_OF_IDS
 from relay_project.web.errors import ApiError
 from webhooks.deliver.lane import Row
 from webhooks.models import DeliveryKind, DeliveryStatus, DisabledReason, Webhook
@@ -24,7 +24,6 @@ from webhooks.switch import disable
 from webhooks.verdict import Answer, next_try
 
 MAX_TRY_TEXT = 200  # characters of an answer in the list of tries
-_DAY_OF_IDS = id_floor(datetime.fromisoformat("2020-01-02T00:00:00+00:00"))
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +67,7 @@ def settle(results: Sequence[Result], now: datetime, failing: Iterable[int] = ()
     with transaction.atomic(), connection.cursor() as cursor:
         days: dict[int, list[Result]] = defaultdict(list)
         for result in sorted(results, key=lambda result: result.row.delivery_id):
-            days[result.row.delivery_id // _DAY_OF_IDS].append(result)
+            days[result.row.delivery_id // DAY_OF_IDS].append(result)
         for same in days.values():
             rows = orjson.dumps([_record(result, now) for result in same]).decode()
             low, high = same[0].row.delivery_id, same[-1].row.delivery_id
