@@ -72,6 +72,7 @@ class Reading:
     raised: int
     slow: int
     worst_ms: float
+    worst: str  # which input took longest: seed and number, as `input_of` takes them
     peak_mib: float
     grown_mib: float
     seconds: float
@@ -106,6 +107,7 @@ def read_noise(inputs: int) -> Reading:
         raised=sum(part.raised for part in parts),
         slow=sum(part.slow for part in parts),
         worst_ms=max(part.worst_ms for part in parts),
+        worst=max(parts, key=lambda part: part.worst_ms).worst,
         peak_mib=max(part.peak_mib for part in parts),
         grown_mib=max(part.grown_mib for part in parts),
         seconds=round(time.monotonic() - began, 1),
@@ -119,7 +121,7 @@ def read_share(inputs: int, seed: int) -> Reading:
     rng, began = random.Random(seed), time.monotonic()  # noqa: S311
     signal.signal(signal.SIGPROF, _give_up)
     found, troubles = Counter[str](), Counter[str]()
-    raised, slow, worst, early = 0, 0, 0.0, 0.0
+    raised, slow, worst, worst_number, early = 0, 0, 0.0, 0, 0.0
     for number in range(inputs):
         octets, start = spoilt(rng), time.process_time()
         signal.setitimer(signal.ITIMER_PROF, GIVE_UP_SECONDS)
@@ -133,7 +135,9 @@ def read_share(inputs: int, seed: int) -> Reading:
                 troubles[report.trouble.partition(":")[0]] += 1
         signal.setitimer(signal.ITIMER_PROF, 0)
         taken = time.process_time() - start
-        worst, slow = max(worst, taken), slow + (taken > SLOW_SECONDS)
+        slow += taken > SLOW_SECONDS
+        if taken > worst:
+            worst, worst_number = taken, number
         if number == inputs // 10:
             early = _resident_mib()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -144,12 +148,21 @@ def read_share(inputs: int, seed: int) -> Reading:
         raised,
         slow,
         round(worst * 1000, 1),
+        f"{seed} {worst_number}",
         round(peak, 1),
         round(grown, 1),
         seconds,
         dict(found),
         dict(troubles),
     )
+
+
+def input_of(seed: int, number: int) -> bytes:
+    """The input that a process with that seed reads so many others before, for a closer look."""
+    rng = random.Random(seed)  # noqa: S311
+    for _ in range(number):
+        spoilt(rng)
+    return spoilt(rng)
 
 
 def spoilt(rng: random.Random) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from relay_project.chaos import reading
-from relay_project.chaos.reading import read_share, spoilt
+from relay_project.chaos.reading import input_of, read_share, spoilt
 from relay_project.chaos.specimens import FILES, MESSAGES, PACKERS, with_file
 from relay_project.mail.reports.model import ReportKind
 from relay_project.mail.reports.parse import parse_report
@@ -39,6 +39,7 @@ def test_noise_raises_nothing_and_takes_little() -> None:
 def test_inputs_are_the_same_in_every_run() -> None:
     first, second = ([spoilt(rng) for _ in range(60)] for rng in (random.Random(1), random.Random(1)))
     assert first == second
+    assert input_of(1, 7) == first[7]
 
 
 def test_what_raises_or_never_ends_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:

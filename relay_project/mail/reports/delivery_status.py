@@ -16,6 +16,7 @@ from relay_project.mail.reports.original import is_returned, read_original
 from relay_project.mail.text import clean
 
 MAX_RECIPIENTS = 2000  # of one report
+MAX_TOLD = 100  # of them, about whom the words for people are read; those of one recipient take some milliseconds
 MAX_LINES = 40_000
 
 Fields = dict[str, str]
@@ -85,9 +86,8 @@ def read_delivery_status(message: Message) -> Report | None:
         name: value for fields in reversed(blocks) for name, value in fields.items() if name not in _ABOUT_RECIPIENT
     }
     original = read_original(message, clean(of_message.get("original-envelope-id", ""), 500))
-    prose = _prose(message)
-    is_only = len(of_recipients) == 1
-    recipients = _merged(_recipient(fields, original, prose, is_only) for fields in of_recipients[:MAX_RECIPIENTS])
+    words = _Words(_prose(message), is_only=len(of_recipients) == 1)
+    recipients = _merged(_recipient(fields, original, words) for fields in of_recipients[:MAX_RECIPIENTS])
     failed = any(recipient.action not in _SUCCESS for recipient in recipients)
     reporting_mta = clean(_untyped(of_message.get("reporting-mta", "")), 255)
     kind = ReportKind.BOUNCE if failed else ReportKind.NONE
@@ -224,17 +224,33 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
         yield name, " ".join(lines)
 
 
-def _recipient(fields: Fields, original: Original, prose: str, is_only: bool) -> ReportedRecipient:
+class _Words:
+    """The words for people, which are asked about one recipient after the other, MAX_TOLD times."""
+
+    def __init__(self, prose: str, is_only: bool) -> None:
+        self.is_only = is_only  # the report tells of one recipient
+        self.tell_of_delay = bool(_DELAY_WORDS.search(prose[:2000]))
+        self._prose = prose
+        self._folded = prose.lower()
+        self._left = MAX_TOLD
+
+    def about(self, address: str) -> str:
+        """What they say of an address: from where they name it, else all of them."""
+        if not self._left:
+            return ""
+        self._left -= 1
+        place = self._folded.find(address.lower()) if address else -1
+        if place >= 0:
+            return self._prose[max(0, self._prose.rfind("\n", 0, place)) : place + 1500]
+        return self._prose[:3000] if self.is_only else ""
+
+
+def _recipient(fields: Fields, original: Original, words: _Words) -> ReportedRecipient:
     """What the fields of one recipient say, and the words for people where the fields say nothing."""
-    address = _recognised(fields, original, is_only)
+    address = _recognised(fields, original, words.is_only)
     status = status_in(fields.get("status", ""))
     action = action_of(fields.get("action", ""), status)
-    if (
-        "action" not in fields
-        and action is Action.FAILED
-        and _DELAY_WORDS.search(prose[:2000])
-        and not status.startswith("5")
-    ):
+    if "action" not in fields and action is Action.FAILED and words.tell_of_delay and not status.startswith("5"):
         action = Action.DELAYED
     diagnostic = " ".join(filter(None, (_untyped(fields.get(name, "")) for name in _WHAT_WAS_SAID)))
     beside = _beside(fields.get("status", ""))
@@ -243,7 +259,7 @@ def _recipient(fields: Fields, original: Original, prose: str, is_only: bool) ->
     if action in _SUCCESS:
         return ReportedRecipient(address, status, judgement.code, reason=clean(said, MAX_REASON), action=action)
     if judgement.is_vague:
-        told = _told_of(address, prose, is_only)
+        told = words.about(address)
         better = judge(told, status, action)
         if told and (not better.is_vague or judgement.bounce_class is BounceClass.UNKNOWN):
             judgement, said = better, said or told
@@ -275,14 +291,6 @@ def _recognised(fields: Fields, original: Original, is_only: bool) -> str:
 def _is_foreign(candidates: Sequence[str]) -> bool:
     """Whether an address is one of another mail system, wrapped (Exchange's IMCEA…)."""
     return all(address.upper().startswith("IMCEA") for address in candidates if address)
-
-
-def _told_of(address: str, prose: str, is_only: bool) -> str:
-    """What the words for people say of an address: from where they name it, else all of them."""
-    place = prose.lower().find(address.lower()) if address else -1
-    if place >= 0:
-        return prose[max(0, prose.rfind("\n", 0, place)) : place + 1500]
-    return prose[:3000] if is_only else ""
 
 
 def _prose(message: Message) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_project.mail.reports.delivery_status import MAX_RECIPIENTS, address_of
+from relay_project.mail.reports.delivery_status import MAX_RECIPIENTS, MAX_TOLD, address_of
 from relay_project.mail.reports.model import Report, ReportKind
 from relay_project.mail.reports.parse import parse_report
 
@@ -102,8 +102,8 @@ def test_only_rows_that_suppress_in_a_conversation_suppress() -> None:
     assert not suppressed & {"postfix-forwarded", "exchange-expired", "exim-mixed", "gmail-dmarc", "success-only"}
 
 
-def notification(*recipients: str, end: str = "\n") -> bytes:
-    head = "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n\nSorry.\n--b\n"
+def notification(*recipients: str, end: str = "\n", words: str = "Sorry.\n") -> bytes:
+    head = f"Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n\n{words}--b\n"
     text = head + "Content-Type: message/delivery-status\n\nReporting-MTA: dns; a.example\n\n" + "\n".join(recipients)
     return (text + "\n--b--\n").replace("\n", end).encode()
 
@@ -180,6 +180,15 @@ def test_hundreds_of_recipients_are_all_read_and_thousands_are_bounded(end: str)
     assert len(parse_report(notification(*many, end=end)).recipients) == 500
     report = parse_report(notification(*(many[0].replace("u0@", f"u{number}@") for number in range(5000)), end=end))
     assert len(report.recipients) == MAX_RECIPIENTS
+
+
+def test_words_about_thousands_of_recipients_are_not_all_read() -> None:
+    """Each reading takes milliseconds: a report with a line for people about every one would hold its reader for long."""
+    names = [f"u{number}@example.net" for number in range(2 * MAX_TOLD)]
+    words = "".join(f"{name} 550 5.1.1 no such user here\n" for name in names)
+    fields = (one(Final_Recipient=f"rfc822; {name}", Status="5.0.0") for name in names)
+    hard = [recipient.bounce_class.value for recipient in parse_report(notification(*fields, words=words)).recipients]
+    assert hard == ["hard"] * MAX_TOLD + ["unknown"] * MAX_TOLD
 
 
 def test_a_recipient_that_is_named_twice_is_one() -> None:
