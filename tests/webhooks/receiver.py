@@ -137,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _busy_seconds(self) -> None:
         self._answer(429, b"slow down", Retry_After="7200")
 
+    def _never(self) -> None:
+        """A date that no clock has; `/never/503` with a code that speaks of the receiver as a whole."""
+        self._answer(503 if "503" in self.path else 500, b"", Retry_After="1 Jan 99999999999999999 00:00:00")
+
     def _redirect(self) -> None:
         self._answer(302, b"", Location="http://169.254.169.254/latest/meta-data")
 

@@ -222,6 +222,42 @@ def test_what_cannot_be_written_is_halved_out(shop: Project, receiver: Receiver,
     assert said == {(200, "ok"), (500, "The answer could not be stored.")}
 
 
+def test_what_cannot_be_written_at_all_stops_nobody(shop: Project, receiver: Receiver, monkeypatch: Any) -> None:
+    """Lessons C10, C11: it waits by itself, and is not sent again and again meanwhile."""
+    from webhooks.deliver import engine
+
+    real = settle
+
+    def breaking(results: Any, *values: Any) -> None:
+        if any(result.answer.code == 500 for result in results):
+            raise ValueError("cannot be stored")
+        real(results, *values)
+
+    monkeypatch.setattr(engine, "settle", breaking)
+    hook(shop, f"{receiver.url}/fail")
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, 1)
+    with delivering():
+        receiver.wait_for(1, "/fail")
+        tell(shop, 2)
+        until(lambda: WebhookDelivery.objects.filter(status="delivered").count() == 2)
+    assert len(receiver.heard("/fail")) <= 2, "a call for each event"
+
+
+def test_a_retry_after_beyond_all_time_stops_nobody(shop: Project, receiver: Receiver) -> None:
+    """Lesson C10: what one receiver writes into a header is no other's trouble, nor its own for ever."""
+    hook(shop, f"{receiver.url}/never")
+    hook(shop, f"{receiver.url}/never/503")
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, 1)
+    with delivering():
+        until(settled(2))
+        tell(shop, 2)
+        until(settled(4))
+    assert WebhookDelivery.objects.filter(status="delivered").count() == 2
+    assert all(due > timezone.now() for due in WebhookWaiting.objects.values_list("due_at", flat=True))
+
+
 def test_gone_disables_at_once_and_a_busy_receiver_says_when(shop: Project, receiver: Receiver) -> None:
     gone, busy = hook(shop, f"{receiver.url}/gone"), hook(shop, f"{receiver.url}/busy-seconds")
     tell(shop, 1)

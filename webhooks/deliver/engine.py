@@ -38,6 +38,7 @@ RENEW_SECONDS = look.LEASE_SECONDS / 3
 IDLE_SECONDS = 5.0  # after which a lane is left to others
 STOP_SECONDS = 10.0  # that calls in flight have at a stop; what is cut is called again
 RETRY_SECONDS = 2.0  # between tries to reach a lost database
+UNSETTLED_SECONDS = 60.0  # between tries to write what the database refuses whatever is left out
 STALLED_SECONDS = 60.0
 UNSTORABLE = "The answer could not be stored."
 DISCOVER = 0  # no webhook's id: look at all of them
@@ -269,7 +270,10 @@ class Deliverer:
         return True
 
     async def _settle(self, batch: Sequence[Result]) -> None:
-        """One transaction; what cannot be written is halved until the bad one stands alone, whose text is replaced."""
+        """One transaction; what cannot be written is halved until the bad one stands alone, of whose answer the code is kept.
+
+        One that cannot be written even so waits by itself, held so that it is not sent again: it stops nobody else.
+        """
         try:
             await self._write(batch)
         except (OperationalError, InterfaceError):
@@ -282,7 +286,18 @@ class Deliverer:
                 return
             [result] = batch
             log.exception("webhooks.unsettled", delivery=result.row.delivery_id)
-            await self._write([replace(result, answer=replace(result.answer, text=UNSTORABLE, location=None))])
+            await self._write_plainly(result)
+
+    async def _write_plainly(self, result: Result) -> None:
+        plain = replace(result.answer, text=UNSTORABLE, location=None, retry_after=None)
+        try:
+            await self._write([replace(result, answer=plain)])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("webhooks.unsettled_again", delivery=result.row.delivery_id)
+            assert self._loop is not None
+            self._loop.call_later(UNSETTLED_SECONDS, self._results.append, result)
 
     async def _write(self, batch: Sequence[Result]) -> None:
         marked = frozenset(lane.webhook_id for lane in self.lanes.values() if lane.is_marked)
