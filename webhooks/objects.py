@@ -1,6 +1,9 @@
 """The contract's objects of this floor, as plain values for JSON."""
 
+from datetime import datetime
 from typing import Any
+
+from django.utils import timezone
 
 from projects.objects import timestamp
 from relay_project.db.ids import id_time
@@ -18,7 +21,7 @@ def webhook_object(webhook: Webhook, secret: str | None = None) -> dict[str, Any
         "events": list(webhook.events),
         "secret": secret,
         "standard_secret": None if secret is None else standard_secret(secret),
-        "previous_secret_until": timestamp(webhook.previous_secret_until),
+        "previous_secret_until": timestamp(to_come(webhook.previous_secret_until)),
         "headers": dict.fromkeys(headers_of(webhook)),
         "tags": list(webhook.tags),
         "domains": list(webhook.domains),
@@ -26,8 +29,14 @@ def webhook_object(webhook: Webhook, secret: str | None = None) -> dict[str, Any
         "disabled_at": timestamp(webhook.disabled_at),
         "disabled_reason": webhook.disabled_reason or None,
         "failing_since": timestamp(webhook.failing_since),
+        "held_until": timestamp(to_come(webhook.held_until)),
         "created_at": timestamp(webhook.created_at),
     }
+
+
+def to_come(moment: datetime | None) -> datetime | None:
+    """The moment, unless it is over."""
+    return moment if moment is not None and moment > timezone.now() else None
 
 
 def delivery_object(delivery: WebhookDelivery) -> dict[str, Any]:

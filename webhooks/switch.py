@@ -15,7 +15,7 @@ from projects.events import EventKind, NewEvent, emit
 from relay_project.web.errors import ApiError
 from webhooks.models import DisabledReason, Webhook
 from webhooks.notices import tell_of_disabled
-from webhooks.write import notify
+from webhooks.write import NOW, notify
 
 ENGINE = "run_webhooks"  # the actor of what nobody did by hand
 
@@ -37,6 +37,8 @@ def disable(webhook: Webhook, reason: DisabledReason, caller: Caller | None = No
         payload = {"webhook": told, "reason": reason.value}
         emit(NewEvent(row.project_id, EventKind.WEBHOOK_DISABLED, "webhook", row.pk, payload))
         tell_of_disabled(row, reason)
+        with connection.cursor() as cursor:
+            notify(cursor, [f"{NOW}{row.pk}"])
     return True
 
 
@@ -46,11 +48,12 @@ def enable(webhook: Webhook, caller: Caller | None = None) -> bool:
         row = _locked(webhook)
         if row.is_enabled:
             return False
-        row.is_enabled, row.disabled_at, row.disabled_reason, row.failing_since = True, None, DisabledReason.NONE, None
-        row.save(update_fields=["is_enabled", "disabled_at", "disabled_reason", "failing_since"])
+        row.is_enabled, row.disabled_at, row.disabled_reason = True, None, DisabledReason.NONE
+        row.failing_since = row.held_until = None
+        row.save(update_fields=["is_enabled", "disabled_at", "disabled_reason", "failing_since", "held_until"])
         _record(row, "webhook.enabled", caller)
         with connection.cursor() as cursor:
-            notify(cursor, [row.pk])
+            notify(cursor, [f"{NOW}{row.pk}"])
     return True
 
 

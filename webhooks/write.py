@@ -11,6 +11,7 @@ from django.db.backends.utils import CursorWrapper
 from webhooks.models import DeliveryKind
 
 CHANNEL = "relay_webhooks"  # notified with the ids of webhooks that have something to be told
+NOW = "!"  # before the id of one that somebody tries or switches, and looks at
 MAX_NOTICE = 7000  # octets; PostgreSQL takes less than 8000
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # due before all else, and of a disabled webhook as well: a test
 
@@ -71,14 +72,14 @@ def write_deliveries(cursor: CursorWrapper, rows: Sequence[NewDelivery]) -> list
     ]
     cursor.execute(_WRITE, {"rows": orjson.dumps(records).decode(), "count": len(rows)})
     ids = [delivery_id for (delivery_id,) in cursor.fetchall()]
-    notify(cursor, {row.webhook_id for row in rows})
+    notify(cursor, {f"{NOW if row.kind is DeliveryKind.TEST else ''}{row.webhook_id}" for row in rows})
     return ids
 
 
-def notify(cursor: CursorWrapper, webhook_ids: Iterable[int]) -> None:
-    """Have them looked at, with the commit; without names, all are."""
-    names = ",".join(map(str, sorted(webhook_ids)))
-    cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, names if len(names) < MAX_NOTICE else ""])
+def notify(cursor: CursorWrapper, names: Iterable[str]) -> None:
+    """Have webhooks looked at, with the commit: those with these ids, or, when there are too many, all."""
+    words = ",".join(sorted(names))
+    cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, words if len(words) < MAX_NOTICE else ""])
 
 
 def text_of(body: Mapping[str, Any]) -> str:

@@ -274,6 +274,30 @@ def test_gone_disables_at_once_and_a_busy_receiver_says_when(shop: Project, rece
     assert timedelta(minutes=118) < due <= timedelta(hours=2)
 
 
+def test_a_busy_receiver_is_left_alone_by_every_process_but_for_tests(shop: Project, receiver: Receiver) -> None:
+    busy = hook(shop, f"{receiver.url}/busy-seconds")
+    tell(shop, 1)
+    with delivering():
+        until(settled(1))
+    busy.refresh_from_db()
+    assert timedelta(minutes=59) < busy.held_until - timezone.now() <= timedelta(hours=1)
+    tell(shop, 2)
+    with delivering() as [another]:
+        until(lambda: busy.pk in another.lanes and another.lanes[busy.pk].held)
+        send_test(busy)
+        another.wake(f"!{busy.pk}")
+        receiver.wait_for(2)
+        assert [heard.json.get("test") for heard in receiver.heard()] == [None, True]
+        assert disable(busy, DisabledReason.BY_HAND)
+        another.wake(f"!{busy.pk}")
+        until(lambda: another.lanes[busy.pk].rests_until == 0.0)
+        assert enable(busy)
+        busy.refresh_from_db()
+        assert busy.held_until is None, "who mended the receiver need not wait"
+        another.wake(f"!{busy.pk}")
+        receiver.wait_for(3)
+
+
 def result(row: WebhookWaiting, code: int) -> Result:
     given = Row(row.delivery_id, row.webhook_id, row.subject_id, row.kind, row.due_at, row.try_count, 1, "", "{}")
     return Result(given, Answer(code, "x"), timezone.now())

@@ -122,8 +122,8 @@ def test_filters_look_at_what_an_event_has() -> None:
 # --- Lanes ----------------------------------------------------------------------------------------------------------
 
 
-def row(number: int, subject: int = 0, tries: int = 0) -> Row:
-    return Row(number, 1, subject or number, "event", NOW, tries, number, "http://x.example", "{}")
+def row(number: int, subject: int = 0, tries: int = 0, kind: str = "event") -> Row:
+    return Row(number, 1, subject or number, kind, NOW, tries, number, "http://x.example", "{}")
 
 
 def taken(lane: Lane, now: float = 0.0) -> list[int]:
@@ -173,5 +173,10 @@ def test_a_few_failures_pause_nothing_and_a_busy_receiver_is_left_alone() -> Non
     each = lane.take(0.0)
     assert each is not None
     lane.finish(each, False, 30.0, 100.0)
+    assert taken(lane, 129.0) == []
+    a_test = row(99, kind="test")
+    lane.add([a_test])
+    assert taken(lane, 129.0) == [99], "somebody waits for a test"
+    lane.finish(a_test, True, 0, 129.0)
     assert taken(lane, 129.0) == []
     assert taken(lane, 130.0)

@@ -23,6 +23,7 @@ UNTOUCHED = {
     "disabled_at": None,
     "disabled_reason": None,
     "failing_since": None,
+    "held_until": None,
 }
 HIDDEN = {"secret": None, "standard_secret": None}
 KINDS = [kind.value for kind in kinds_for(is_system=False)]

@@ -66,6 +66,7 @@ WEBHOOK = answer(
         "disabled_at": nullable(moment()),
         "disabled_reason": nullable(choice([reason for reason in DisabledReason.values if reason])),
         "failing_since": nullable(moment("The first failure since it last worked.")),
+        "held_until": nullable(moment("Its receiver asked, by Retry-After, to be left alone until then.")),
         "created_at": moment(),
     },
 )
@@ -150,6 +151,7 @@ EXAMPLE_WEBHOOK: dict[str, Any] = {
     "disabled_at": None,
     "disabled_reason": None,
     "failing_since": None,
+    "held_until": None,
     "created_at": 1795315071,
 }
 EXAMPLE_DELIVERY: dict[str, Any] = {

@@ -22,6 +22,7 @@ from webhooks.again import replay, send_again, send_test
 from webhooks.console.forms import ReplayForm, TestForm
 from webhooks.console.webhooks import webhook_or_404
 from webhooks.models import DeliveryKind, DeliveryStatus, Webhook, WebhookDelivery
+from webhooks.objects import to_come
 from webhooks.subscriptions import DeliveryFilter, deliveries_of, headers_of
 
 PAGE = 25  # deliveries a page
@@ -43,6 +44,8 @@ def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResp
     rows = list(found.defer("request_body", "tries")[: PAGE + 1])
     context = {
         "webhook": webhook,
+        "held_until": to_come(webhook.held_until),
+        "former_until": to_come(webhook.previous_secret_until),
         "headers": list(headers_of(webhook)),
         "rows": [{"delivery": row, "kind": KINDS.get(row.kind, "")} for row in rows[:PAGE]],
         "next_before_id": rows[PAGE - 1].pk if len(rows) > PAGE else None,

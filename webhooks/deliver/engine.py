@@ -30,6 +30,7 @@ from webhooks.deliver.settle import Result, settle
 from webhooks.models import DeliveryKind
 from webhooks.post import Poster
 from webhooks.verdict import holds_back
+from webhooks.write import NOW
 
 LOOK_SECONDS = 1.0  # for what falls due, and for notifications that got lost
 AGAIN_SECONDS = 0.01  # between looks that are asked for one after the other
@@ -67,6 +68,7 @@ class Deliverer:
         self._calls: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
         self._wanted: set[int] = set()
+        self._asked: set[int] = set()  # those that somebody tries or switches
         self._awake: asyncio.Event
         self._has_results: asyncio.Event
         self._stopping = False
@@ -92,8 +94,10 @@ class Deliverer:
 
     def wake(self, names: str = "") -> None:
         """Look at the webhooks that a notification names, or at all."""
-        wanted = {int(word) for word in names.split(",") if word.isdecimal()} or {DISCOVER}
-        self._call_soon(lambda: self._want(wanted))
+        words = names.split(",")
+        asked = {int(word[1:]) for word in words if word[:1] == NOW and word[1:].isdecimal()}
+        wanted = asked | {int(word) for word in words if word.isdecimal()}
+        self._call_soon(lambda: self._want(wanted or {DISCOVER}, asked))
 
     def is_alive(self) -> bool:
         """Whether its loop goes round; being without a database counts as that."""
@@ -106,8 +110,9 @@ class Deliverer:
             except RuntimeError:  # it has ended
                 pass
 
-    def _want(self, webhook_ids: Iterable[int]) -> None:
+    def _want(self, webhook_ids: Iterable[int], asked: Iterable[int]) -> None:
         self._wanted |= set(webhook_ids)
+        self._asked |= set(asked)
         self._awake.set()
 
     # --- The loop -------------------------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ class Deliverer:
     def _next_probe(self) -> float:
         """When the next lane that holds back may go on."""
         now = time.monotonic()
-        waits = [lane.paused_until for lane in self.lanes.values() if lane.held and lane.paused_until > now]
+        waits = [lane.rests_until for lane in self.lanes.values() if lane.held and lane.rests_until > now]
         return min(waits, default=now + LOOK_SECONDS)
 
     async def _look_for(self, wanted: set[int]) -> bool:
@@ -168,6 +173,8 @@ class Deliverer:
             ids |= set(await self._in_thread(look.discover))
         for webhook_id in ids & set(self.lanes):
             self.lanes[webhook_id].has_more = True
+            self.lanes[webhook_id].is_asked |= webhook_id in self._asked
+        self._asked.clear()
         new = sorted(ids - set(self.lanes))[: look.MOST_LANES - len(self.lanes)]
         if new:
             before = time.monotonic()
@@ -191,9 +198,7 @@ class Deliverer:
                 lane.empty()
                 lane.has_more = False
                 continue
-            lane.hook, lane.is_marked = hook, hook.is_failing
-            if not hook.is_enabled:
-                lane.empty()
+            lane.equip(hook, now)
             rows = found.rows.get(each.webhook_id, [])
             lane.add(rows)
             lane.learn(rows, now)

@@ -18,10 +18,10 @@ from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.ids import DAY_OF_IDS
 from relay_project.web.errors import ApiError
-from webhooks.deliver.lane import Row
+from webhooks.deliver.lane import MAX_HOLD_SECONDS, Row
 from webhooks.models import DeliveryKind, DeliveryStatus, DisabledReason, Webhook
 from webhooks.switch import disable
-from webhooks.verdict import Answer, next_try
+from webhooks.verdict import Answer, holds_back, next_try
 
 MAX_TRY_TEXT = 200  # characters of an answer in the list of tries
 
@@ -44,6 +44,10 @@ UPDATE webhooks_webhookdelivery d
  WHERE d.id = result.id AND fenced.delivery_id = result.id AND d.id >= %(low)s AND d.id <= %(high)s
 """
 _WORKS = "UPDATE webhooks_webhook SET failing_since = NULL WHERE id = ANY(%s) AND failing_since IS NOT NULL"
+_HOLDS = """
+UPDATE webhooks_webhook hook SET held_until = greatest(hook.held_until, told.until)
+  FROM unnest(%s::bigint[], %s::timestamptz[]) AS told (id, until) WHERE hook.id = told.id
+"""
 _FAILS = "UPDATE webhooks_webhook SET failing_since = %s WHERE id = ANY(%s) AND failing_since IS NULL"
 
 
@@ -72,6 +76,7 @@ def settle(results: Sequence[Result], now: datetime, failing: Iterable[int] = ()
             rows = orjson.dumps([_record(result, now) for result in same]).decode()
             low, high = same[0].row.delivery_id, same[-1].row.delivery_id
             cursor.execute(_SETTLE, {"rows": rows, "low": low, "high": high})
+        _hold(cursor, results, now)
         _tell_webhooks(cursor, results, now, set(failing))
 
 
@@ -94,6 +99,19 @@ def _record(result: Result, now: datetime) -> dict[str, Any]:
         "answer": words,
         "entry": entry,
     }
+
+
+def _hold(cursor: CursorWrapper, results: Iterable[Result], now: datetime) -> None:
+    """Leave those alone that ask for it: whoever delivers to them next, in whatever process, knows it."""
+    most = timedelta(seconds=MAX_HOLD_SECONDS)
+    holds: dict[int, datetime] = {}
+    for result in results:
+        if asked := holds_back(result.answer, now):
+            webhook_id, until = result.row.webhook_id, now + min(asked, most)
+            holds[webhook_id] = max(until, holds.get(webhook_id, until))
+    if holds:
+        ids = sorted(holds)
+        cursor.execute(_HOLDS, [ids, [holds[webhook_id] for webhook_id in ids]])
 
 
 def _tell_webhooks(cursor: CursorWrapper, results: Sequence[Result], now: datetime, failing: set[int]) -> None:

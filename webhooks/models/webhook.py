@@ -60,6 +60,7 @@ class Webhook(models.Model):
         max_length=12, choices=DisabledReason.choices, default=DisabledReason.NONE, db_default="", blank=True
     )
     failing_since = models.DateTimeField(null=True, editable=False, help_text="The first failure since it last worked.")
+    held_until = models.DateTimeField(null=True, editable=False, help_text="Its receiver asked to be left alone.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
