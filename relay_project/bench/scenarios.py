@@ -134,6 +134,14 @@ COMPARISONS = {
         ("body_bytes", "seconds", "connections", "reconnect", "slow_peers"),
         {"connections": 8, "slow_peers": 200},
     ),
+    "hanging": Comparison(
+        "calls of 45 webhooks beside five more whose receivers never answer, against nobody hanging",
+        "webhooks",
+        {"slow_peers": 0},
+        {},
+        ("messages", "connections", "slow_peers"),
+        {"messages": 2_000, "connections": 45, "slow_peers": 5},
+    ),
     "peers": Comparison(
         "end_to_end with one signature, against smtp-source, Postfix and OpenDKIM on the same sink",
         "end_to_end",

@@ -13,6 +13,7 @@ LATENCY_300 = {"pace": 300.0, "messages": 6_000}
 LATENCY_BACKLOG = {"pace": 5.0, "messages": 100, "backlog": 100_000}
 ACCEPT_400 = {"pace": 400.0, "connections": 16}  # half of the goal of `accept`
 ACCEPT_BATCH = {"batch": 1000, "connections": 4}
+WEBHOOKS_IDLE = {"pace": 2.0, "messages": 100}
 SUBMISSION = {"seconds": 8.0}
 
 QUICK = {
@@ -54,6 +55,9 @@ FULL = {
     "submission-8": Entry("submission", {**SUBMISSION, "connections": 8}),
     "submission-reconnect": Entry("submission", {**SUBMISSION, "connections": 8, "reconnect": True}),
     "slow-peers": Entry("slow-peers", {"seconds": 8.0}),
+    "webhooks": Entry("webhooks", repeat=THRICE),
+    "webhooks-idle": Entry("webhooks", WEBHOOKS_IDLE),
+    "hanging": Entry("hanging", repeat=THRICE),
     "live": Entry("live"),
     "mailbox": Entry("mailbox", repeat=THRICE),
     "search": Entry("search"),
