@@ -23,6 +23,21 @@ _DOMAIN: dict[str, Any] = {
     "dkim_error_message": None,
     "return_path": None,
 }
+_DKIM_KEY: dict[str, Any] = {
+    "id": 7,
+    "state": "active",
+    "algorithm": "rsa",
+    "is_current": True,
+    "selector": "march",
+    "dkim_host": "march._domainkey.demo.test",
+    "dkim_txt_value": "v=DKIM1; k=rsa; p=MIIB…",
+    "created_at": 1795310000,
+    "activated_at": AT,
+    "retires_at": None,
+    "checked_at": AT,
+    "error_message": None,
+}
+_RETURN_PATH = {"host": "bounces.demo.test", "status": "active", "checked_at": AT, "error_message": None}
 _PENDING_DOMAIN = {**_DOMAIN, "status": "pending", "dkim_checked_at": None}
 _PROJECT: dict[str, Any] = {
     "id": 3,
@@ -181,12 +196,12 @@ EXAMPLES: MappingProxyType[EventKind, dict[str, Any]] = MappingProxyType(
         },
         EventKind.DOMAIN_DKIM_KEY_CHANGED: {
             "domain": _DOMAIN,
-            "dkim_key": {"id": 7, "selector": "march", "state": "active", "algorithm": "rsa"},
+            "dkim_key": _DKIM_KEY,
             "old_state": "pending",
             "new_state": "active",
         },
         EventKind.DOMAIN_RETURN_PATH_CHANGED: {
-            "domain": {**_DOMAIN, "return_path": {"host": "bounces.demo.test", "status": "active"}},
+            "domain": {**_DOMAIN, "return_path": _RETURN_PATH},
             "old_status": "pending",
             "new_status": "active",
         },

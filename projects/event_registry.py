@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from projects.event_examples import AT, EXAMPLES
+from projects.event_examples import EXAMPLES
 from projects.events import INSTANCE_KINDS, PAYLOAD_VERSION, EventKind
 
 WIDTH = 112  # columns of an example
@@ -140,7 +140,7 @@ _ALL = (
         "domain",
         "A DKIM key was added, signs, or is replaced",
         "a [DKIM key](api.md#dkim-keys) of it was added, began or ended to sign, or was dropped, as in a rotation",
-        "`old_state` or `new_state` is null before the key was, and after.",
+        "`old_state` or `new_state` is null before the key was, and after. `dkim_key` is that of [the API](api.md#dkim-keys).",
     ),
     Described(
         EventKind.DOMAIN_RETURN_PATH_CHANGED,
@@ -221,7 +221,8 @@ _ALL = (
         "api_key",
         "An API key opens nothing any more",
         "it opens nothing any more",
-        "`reason` is `deleted` or `disabled`.",
+        "`reason` is `deleted` or `disabled`. A key that reaches its end is no event: its `expires_at` was told when it was "
+        "made.",
     ),
     Described(
         EventKind.WEBHOOK_DISABLED,
@@ -251,17 +252,6 @@ REGISTRY = MappingProxyType({row.kind: row for row in _ALL})
 def kinds_for(is_system: bool) -> list[EventKind]:
     """What a project can subscribe to, in the order of EventKind."""
     return [kind for kind in EventKind if is_system or kind not in INSTANCE_KINDS]
-
-
-def example_body(kind: EventKind, event_id: int, project_id: int, created_at: int = AT) -> dict[str, Any]:
-    """What a receiver would be told: the whole body, with the example's payload."""
-    return {
-        "event": kind.value,
-        "payload": EXAMPLES[kind],
-        "id": str(event_id),
-        "created_at": created_at,
-        "project_id": project_id,
-    }
 
 
 # --- The page --------------------------------------------------------------------------------------------------------

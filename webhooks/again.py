@@ -5,7 +5,6 @@ asking for one. Everything keeps the id of its event, by which receivers know wh
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -13,13 +12,17 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from projects.access import Caller, record_by
+from projects.events import PAYLOAD_VERSION, EventKind
 from projects.objects import timestamp
 from relay_project.db.ids import id_floor, id_time
 from relay_project.web.errors import ApiError, violation
+from webhooks.feed import FeedEvent
 from webhooks.models import DeliveryKind, Webhook, WebhookDelivery, WebhookReplay
+from webhooks.payload import body_of, example_event
 from webhooks.write import NewDelivery, text_of, write_deliveries
 
 TEST_EVENT = "test"
+GREETING = {"message": "This is a test of your webhook."}
 A_MOMENT = timedelta(seconds=1)  # the database's clock may be ahead of ours
 MAX_REPLAYS = 5  # of a webhook that are not worked off yet
 
@@ -28,26 +31,22 @@ TOO_MANY = "This webhook has {} replays that are not finished yet."
 BACKWARDS = "The end must be after the beginning."
 
 
-def send_test(
-    webhook: Webhook, caller: Caller | None = None, kind: str = TEST_EVENT, payload: dict[str, Any] | None = None
-) -> WebhookDelivery:
-    """A call with an example, made once and before whatever waits, also while the webhook is disabled.
+def send_test(webhook: Webhook, caller: Caller | None = None, kind: EventKind | None = None) -> WebhookDelivery:
+    """A call with the example of a kind, made once and before whatever waits, also while the webhook is disabled.
 
     The body's `test` is true, so that nobody takes an example for something that happened.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT new_id()")
         event_id = int(cursor.fetchone()[0])
-        body = {
-            "event": kind,
-            "payload": payload if payload is not None else {"message": "This is a test of your webhook."},
-            "id": str(event_id),
-            "created_at": timestamp(id_time(event_id)),
-            "project_id": webhook.project_id,
-            "test": True,
-        }
-        made = _deliver(cursor, webhook, event_id, event_id, kind, text_of(body), DeliveryKind.TEST)
-        record_by(caller, "webhook.tested", webhook, webhook.project, event=kind)
+        event = (
+            FeedEvent(0, event_id, webhook.project_id, TEST_EVENT, "webhook", webhook.pk, PAYLOAD_VERSION, GREETING)
+            if kind is None
+            else example_event(kind, event_id, webhook.project_id)
+        )
+        body = text_of({**body_of(event, event.payload), "test": True})
+        made = _deliver(cursor, webhook, event_id, event_id, event.kind, body, DeliveryKind.TEST)
+        record_by(caller, "webhook.tested", webhook, webhook.project, event=event.kind)
     return made
 
 

@@ -1,8 +1,8 @@
 """What receivers are told of an event: one body for webhooks, mailboxes and the live stream.
 
-`event` and `payload` are the contract's, and of its eleven kinds the payload has the contract's keys; `id`, `created_at`
-and `project_id` are ours. A batch costs a handful of queries. What retention has taken since is told by what the event
-itself says of it; a recipient is shown as the event left it, whatever happened to it after.
+`event` and `payload` are the contract's, and of its eleven kinds the payload has the contract's keys; the others are ours.
+A batch costs a handful of queries. What retention has taken since is told by what the event itself says of it; a recipient
+is shown as the event left it, whatever happened to it after.
 """
 
 from collections import defaultdict
@@ -12,7 +12,8 @@ from typing import Any
 
 from django.db.backends.utils import CursorWrapper
 
-from projects.events import EventKind
+from projects.event_registry import REGISTRY
+from projects.events import PAYLOAD_VERSION, EventKind
 from projects.objects import timestamp
 from relay_project.db.ids import DAY_OF_IDS, hours_after, id_soon
 from relay_project.mail.address import suppression_key
@@ -24,6 +25,7 @@ from webhooks.feed import FeedEvent
 Object = dict[str, Any]
 Payload = Mapping[str, Any]
 
+EXAMPLE_ID = 6  # of what the example's payload has no object of
 _RESULT_HOURS = 24  # an attempt's results are written when it is settled: within minutes, unless the database was away
 _SENDS = (
     "id", "uuid", "project_id", "from_address", "from_name", "subject", "size_bytes", "message_date", "tags", "metadata",
@@ -53,16 +55,28 @@ def bodies(cursor: CursorWrapper, events: Sequence[FeedEvent]) -> list[Object]:
         _read_sends(known, {event.subject_id for event in about_sends})
         _read_attempts(known, {number for event in about_sends if (number := _number(event, "attempt_id"))})
         _read_suppressions(known, [event for event in about_sends if event.kind == EventKind.SUPPRESSED])
-    return [
-        {
-            "event": event.kind,
-            "payload": _payload(event, known),
-            "id": str(event.id),
-            "created_at": timestamp(event.created_at),
-            "project_id": event.project_id,
-        }
-        for event in events
-    ]
+    return [body_of(event, _payload(event, known)) for event in events]
+
+
+def body_of(event: FeedEvent, payload: Payload) -> Object:
+    """What is told of an event around its payload."""
+    return {
+        "event": event.kind,
+        "payload": payload,
+        "id": str(event.id),
+        "created_at": timestamp(event.created_at),
+        "project_id": event.project_id,
+        "subject": {"kind": event.subject_kind, "id": event.subject_id},
+        "version": event.version,
+    }
+
+
+def example_event(kind: EventKind, event_id: int, project_id: int) -> FeedEvent:
+    """The event of the documentation's example, as if it had happened."""
+    about, payload = REGISTRY[kind].subject, REGISTRY[kind].payload
+    inside = payload.get(about)
+    subject_id = inside["id"] if isinstance(inside, dict) else project_id if about == "project" else EXAMPLE_ID
+    return FeedEvent(0, event_id, project_id, kind.value, about, subject_id, PAYLOAD_VERSION, payload)
 
 
 def _payload(event: FeedEvent, known: _Known) -> Object:

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from projects.event_registry import example_body, kinds_for
+from projects.event_registry import kinds_for
 from projects.events import EventKind
 from projects.models import Project
 from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookReplay
+from webhooks.payload import body_of, example_event
 from webhooks.subscriptions import Options, create_webhook
 from webhooks.switch import disable
 from webhooks.write import text_of
@@ -40,13 +41,14 @@ def _delivery(
     webhook: Webhook, now: datetime, kind: EventKind, status: str, why: str, tries: list[dict[str, object]]
 ) -> WebhookDelivery:
     last = tries[-1] if tries else None
+    event = example_event(kind, 890792308822075, webhook.project_id)
     return WebhookDelivery.objects.create(
         project_id=webhook.project_id,
         webhook_id=webhook.pk,
         event_id=890792308822075,
         event=kind.value,
         url=webhook.url,
-        request_body=text_of(example_body(kind, 890792308822075, webhook.project_id)),
+        request_body=text_of(body_of(event, event.payload)),
         kind=why,
         status=status,
         try_count=len(tries),

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 
-from projects.objects import timestamp
 from relay_project.db.ids import MAX_ID
 from webhooks.feed import FeedEvent, last_position, position_of_event, read_feed
 from webhooks.live.frames import Item, encode
-from webhooks.payload import bodies
+from webhooks.payload import bodies, body_of
 
 log = structlog.get_logger(__name__)
 
@@ -106,15 +104,5 @@ def _encoded(cursor: CursorWrapper, events: list[FeedEvent]) -> list[Item]:
         raise  # the database is away: the same again
     except Exception:
         log.exception("live.bodies_failed", events=[event.id for event in events[:10]])
-        told = [_plain(event) for event in events]
+        told = [body_of(event, event.payload) for event in events]
     return [encode(event, body) for event, body in zip(events, told, strict=True)]
-
-
-def _plain(event: FeedEvent) -> dict[str, Any]:
-    return {
-        "event": event.kind,
-        "payload": event.payload,
-        "id": str(event.id),
-        "created_at": timestamp(event.created_at),
-        "project_id": event.project_id,
-    }
