@@ -98,8 +98,11 @@ def ack_view(request: HttpRequest, name: str) -> tuple[int, dict[str, Any]]:
     ids = _read_ids(body)
     found = acknowledge(visitor.mailbox, [number for number in map(parse_integer, ids) if number], datetime.now(UTC))
     ACKS.inc(len(found))
-    known = [each for each in dict.fromkeys(ids) if parse_integer(each) in found]
-    return 200, {"acked": known, "unknown": [each for each in dict.fromkeys(ids) if each not in known]}
+    known = {each: parse_integer(each) in found for each in ids}
+    return 200, {
+        "acked": [each for each, was_there in known.items() if was_there],
+        "unknown": [each for each, was_there in known.items() if not was_there],
+    }
 
 
 def _read_items(body: dict[str, Any]) -> list[NewItem]:
