@@ -21,6 +21,7 @@ from relay_project.mail.text import clean
 from relay_project.net.resolver import LookupFailed, NameNotFound, Resolver
 from relay_project.net.trust import verifying_context
 from webhooks.guard import PRIVATE, guarded_socket
+from webhooks.interim import Connector, TooManyHeads
 from webhooks.verdict import Answer
 
 CONNECT_SECONDS = 10.0  # look-up, TCP and TLS
@@ -81,7 +82,7 @@ class Poster:
 
     def __init__(self) -> None:
         self._resolver = Resolver(settings.DNS_RESOLVERS or None)
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             limit=0,  # the engine's lanes bound what is open
             resolver=Names(self._resolver),
             use_dns_cache=False,  # the resolver has one that keeps to the TTLs
@@ -93,7 +94,6 @@ class Poster:
         trace.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"{settings.PRODUCT_NAME}/{settings.VERSION}", "Content-Type": "application/json"},
             skip_auto_headers=("Accept-Encoding",),
@@ -122,12 +122,13 @@ class Poster:
         context = SimpleNamespace(reused=False)
         try:
             try:
-                answer = await self._call(call, context)
+                answer = await self._call(call, context, TOTAL_SECONDS)
             except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                 if not context.reused:
                     raise
                 # the receiver had closed a connection of before, as it may at any time; it has read nothing of this call
-                answer = await self._call(call, SimpleNamespace(reused=False))
+                left = TOTAL_SECONDS - (time.monotonic() - began)
+                answer = await self._call(call, SimpleNamespace(reused=False), max(left, 0.001))
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             answer = Answer(0, _reason(error))
         except Exception as error:  # an unknown failure is tried again as any other
@@ -135,9 +136,14 @@ class Poster:
             answer = Answer(0, clean(f"{type(error).__name__}: {error}", MAX_RESPONSE))
         return _timed(answer, began)
 
-    async def _call(self, call: Call, context: SimpleNamespace) -> Answer:
+    async def _call(self, call: Call, context: SimpleNamespace, seconds: float) -> Answer:
         async with self._session.post(
-            call.url, data=call.body, headers=call.headers, allow_redirects=False, trace_request_ctx=context
+            call.url,
+            data=call.body,
+            headers=call.headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS),
+            trace_request_ctx=context,
         ) as response:
             text, is_whole = await _read(response)
             return Answer(
@@ -174,6 +180,8 @@ def _reason(error: Exception) -> str:
     """Why there is no answer, for whoever owns the endpoint."""
     if PRIVATE in f"{error} {getattr(error, 'os_error', '')}":
         return PRIVATE
+    if isinstance(error, TooManyHeads):
+        return str(error)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"No connection within {CONNECT_SECONDS:g} s."
     if isinstance(error, TimeoutError):
@@ -188,7 +196,8 @@ def _reason(error: Exception) -> str:
         return "The connection was closed before an answer came."
     if isinstance(error, aiohttp.InvalidURL):
         return "This is no URL that can be called."
-    return clean(f"No answer in HTTP: {error or type(error).__name__}", MAX_RESPONSE)
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return clean(f"No answer in HTTP: {said or type(error).__name__}", MAX_RESPONSE)
 
 
 def _said(error: LookupFailed) -> str:

@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 import idna
 from django.conf import settings
 
-from relay_project.net.addresses import AddressKind, kind_of
 from relay_project.web.errors import violation
 from webhooks.guard import is_open
 
 MAX_URL = 255  # characters, as the contract
 
+# A mail server that is spoken to in HTTP, by an address that mail comes from, takes it for a spammer's.
+MAIL_PORTS = (25, 465, 587)
+
 NOT_A_URL = "This value is not a valid URL."
+MAIL = "Webhooks do not go to the ports of mail servers."
 PRIVATE = "This URL leads to a private address, which webhooks do not go to."
 
 # Names that stand for this machine or its neighbours: RFC 6761 §6.3, RFC 6762 §3, RFC 8375, and ICANN's `internal`.
@@ -32,25 +35,20 @@ def check_url(url: str) -> str:
     host = _host_of(url)
     if host is None:
         raise violation("url", NOT_A_URL)
-    if is_near(host) and not _is_opened(host):
+    if not _may_be_called(host):
         raise violation("url", PRIVATE)
+    if urlsplit(url).port in MAIL_PORTS:
+        raise violation("url", MAIL)
     return url
 
 
-def is_near(host: str) -> bool:
-    """Whether a host, by its spelling, is this machine or one that the internet cannot reach."""
+def _may_be_called(host: str) -> bool:
+    """Whether calls may go there, by its spelling; what a name leads to is seen when it is dialled."""
     address = _address(host)
     if address is not None:
-        return kind_of(address) is not AddressKind.PUBLIC
-    return any(host == name or host.endswith(f".{name}") for name in _NEAR)
-
-
-def _is_opened(host: str) -> bool:
-    """Whether staff let webhooks go there; what a near name leads to is seen when it is dialled."""
-    address = _address(host)
-    if address is None:
-        return settings.PRIVATE_WEBHOOKS or bool(settings.WEBHOOK_OPEN_NETWORKS)
-    return is_open(address)
+        return is_open(address)
+    is_near = any(host == name or host.endswith(f".{name}") for name in _NEAR)
+    return not is_near or settings.PRIVATE_WEBHOOKS or bool(settings.WEBHOOK_OPEN_NETWORKS)
 
 
 def _host_of(url: str) -> str | None:

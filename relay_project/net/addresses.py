@@ -33,6 +33,11 @@ IF_INET6 = Path("/proc/net/if_inet6")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NETWORK = Path("/proc/self/ns/net")
 
+# All that has been given out of IPv6 (RFC 4291 §2.4). The rest counts as global, too, for Python: fec0::/10, which was for
+# sites' own use, and ::ffff:0:0:0/96, in which translators carry IPv4 (RFC 7915).
+GLOBAL_UNICAST = ip_network("2000::/3")
+NAT64 = ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address (RFC 6052)
+
 # Some proxies append the port: 192.0.2.7:51234 or [2001:db8::1]:51234 (RFC 7239 §6 writes it so, too).
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([0-9.]+):\d+")
 
@@ -100,13 +105,15 @@ def network_identity() -> str:
 def kind_of(address: str) -> AddressKind:
     """Who can reach `address`; raises ValueError for what is none."""
     parsed = ip_address(address)
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, IPv6Address):
+        carried = IPv4Address(int(parsed) & 0xFFFFFFFF) if parsed in NAT64 else parsed.ipv4_mapped
+        parsed = carried or parsed
     if parsed.is_loopback:
         return AddressKind.LOOPBACK
     if parsed.is_link_local:
         return AddressKind.LINK_LOCAL
-    return AddressKind.PUBLIC if parsed.is_global and not parsed.is_multicast else AddressKind.PRIVATE
+    is_public = parsed.is_global and not parsed.is_multicast and (parsed.version == 4 or parsed in GLOBAL_UNICAST)
+    return AddressKind.PUBLIC if is_public else AddressKind.PRIVATE
 
 
 def read_address(text: str) -> Address | None:

@@ -51,6 +51,13 @@ def test_a_way_out_starts_at_one_of_them() -> None:
         ("::ffff:127.0.0.1", AddressKind.LOOPBACK),
         ("169.254.1.1", AddressKind.LINK_LOCAL),
         ("fe80::1", AddressKind.LINK_LOCAL),
+        ("fec0::2", AddressKind.PRIVATE),
+        ("5f00::1", AddressKind.PRIVATE),
+        ("::ffff:0:127.0.0.1", AddressKind.PRIVATE),
+        ("64:ff9b::8.8.8.8", AddressKind.PUBLIC),
+        ("64:ff9b::10.0.0.1", AddressKind.PRIVATE),
+        ("64:ff9b::127.0.0.1", AddressKind.LOOPBACK),
+        ("64:ff9b::169.254.169.254", AddressKind.LINK_LOCAL),
     ],
 )
 def test_addresses_have_their_kind(address: str, kind: AddressKind) -> None:

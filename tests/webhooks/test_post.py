@@ -184,6 +184,13 @@ def test_a_slow_look_up_of_one_name_holds_up_no_other(monkeypatch: pytest.Monkey
         ("::7f00:1", False, False),
         ("192.0.0.8", False, False),
         ("fd00:ec2::254", False, False),
+        ("fec0::2", False, True),
+        ("5f00::1", False, True),
+        ("::ffff:0:7f00:1", False, False),  # translated
+        ("192.88.99.1", False, False),
+        ("168.63.129.16", False, False),  # Azure's metadata
+        ("100.100.100.200", False, False),
+        ("fd20:ce::254", False, False),
     ],
 )  # fmt: skip
 def test_which_addresses_may_be_called(address: str, public: bool, opened: bool, settings: Any) -> None:
@@ -193,7 +200,7 @@ def test_which_addresses_may_be_called(address: str, public: bool, opened: bool,
     settings.PRIVATE_WEBHOOKS = True
     assert is_open(address) is opened
     settings.PRIVATE_WEBHOOKS, settings.WEBHOOK_OPEN_NETWORKS = False, [ip_network("169.254.169.254/32"), ip_network("::/0")]  # fmt: skip # noqa: E501
-    assert is_open(address) is (public or (":" in address and not address.startswith("::ffff:")) or address == "169.254.169.254")  # fmt: skip # noqa: E501
+    assert is_open(address) is (public or (":" in address and not address.startswith("::ffff:127")) or address == "169.254.169.254")  # fmt: skip # noqa: E501
 
 
 def test_the_guard_makes_no_socket_for_a_closed_address(settings: Any) -> None:

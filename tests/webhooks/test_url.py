@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_project.web.errors import Violations
-from webhooks.url import NOT_A_URL, PRIVATE, check_url
+from webhooks.url import MAIL, NOT_A_URL, PRIVATE, check_url
 
 
 def refusal(url: str) -> str | None:
@@ -37,7 +37,8 @@ def test_public_urls_are_taken(url):
     assert refusal(url) is None
 
 
-NEVER = ("fe80:", "//0.0.0.0/", "//169.254.", "//224.")  # link-local, no address, multicast: nobody's webhook is there
+# Link-local, no address, multicast, metadata, translations: nobody's webhook is there.
+NEVER = ("fe80:", "//0.0.0.0/", "//169.254.", "//224.", "168.63", "100.100", "[64:", "[::ffff:0:", "fd20:")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,15 @@ NEVER = ("fe80:", "//0.0.0.0/", "//169.254.", "//224.")  # link-local, no addres
         "http://printer.local/",
         "http://metadata.google.internal/",
         "http://user@127.0.0.1/",
+        "http://a@b@127.0.0.1/",
+        "http://[fec0::2]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[::ffff:0:127.0.0.1]/",
+        "http://168.63.129.16/machine",
+        "http://100.100.100.200/",
+        "http://[fd20:ce::254]/",
+        "http://①②⑦.0.0.1/",
+        "http://ⓛocalhost/",
     ],
 )
 def test_this_machine_and_its_neighbours_are_refused(url, settings):
@@ -89,6 +99,11 @@ def test_this_machine_and_its_neighbours_are_refused(url, settings):
 def test_what_is_no_url_is_refused(url, settings):
     settings.PRIVATE_WEBHOOKS = True
     assert refusal(url) == NOT_A_URL
+
+
+@pytest.mark.parametrize("url", ["http://mx.shop.example:25/", "https://shop.example:465/", "http://8.8.8.8:587/x"])
+def test_ports_of_mail_servers_are_refused(url):
+    assert refusal(url) == MAIL
 
 
 @given(st.text(max_size=60) | st.text(max_size=40).map(lambda text: f"https://{text}/"))
