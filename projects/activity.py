@@ -62,6 +62,7 @@ WORDS = {
     "webhook.disabled": "disabled a webhook",
     "webhook.enabled": "enabled a webhook",
     "webhook.replayed": "had a webhook told again",
+    "webhook.replay_stopped": "stopped what a webhook was told again",
     "webhook.secret_rotated": "rotated a webhook's secret",
     "webhook.sent_again": "had a delivery sent again",
     "webhook.tested": "sent a test to a webhook",

@@ -103,6 +103,17 @@ def replay(
     return made
 
 
+def stop_replay(order: WebhookReplay, caller: Caller | None = None) -> WebhookReplay:
+    """Have it make no more deliveries; those it made are told. Nothing where it has finished."""
+    with transaction.atomic():
+        row = WebhookReplay.objects.select_for_update(of=("self",)).select_related("webhook__project").get(pk=order.pk)
+        if row.finished_at is None:
+            row.finished_at = timezone.now()
+            row.save(update_fields=["finished_at"])
+            record_by(caller, "webhook.replay_stopped", row.webhook, row.webhook.project, deliveries=row.made)
+    return row
+
+
 def _check_enabled(webhook: Webhook) -> None:
     if not webhook.is_enabled:
         raise ApiError(400, DISABLED)

@@ -68,6 +68,7 @@ def replay_object(replay: WebhookReplay) -> dict[str, Any]:
         "end": timestamp(id_time(replay.ends_id)),
         "only_failed": replay.only_failed,
         "deliveries": replay.made,
+        "reached": timestamp(id_time(min(replay.next_id, replay.ends_id))),
         "created_at": timestamp(replay.created_at),
         "finished_at": timestamp(replay.finished_at),
     }

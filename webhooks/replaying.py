@@ -35,7 +35,7 @@ SELECT id, event_id, event, request_body, status = 'failed' AND kind <> 'test' F
 """
 _MOVE = """
 UPDATE webhooks_webhookreplay SET next_id = %(next)s, made = made + %(made)s,
-       finished_at = CASE WHEN %(done)s THEN clock_timestamp() END
+       finished_at = coalesce(finished_at, CASE WHEN %(done)s THEN clock_timestamp() END)
  WHERE id = %(id)s
 """
 

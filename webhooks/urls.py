@@ -7,6 +7,7 @@ from webhooks.api.mailboxes import MailboxesView, MailboxTokensView, MailboxToke
 from webhooks.api.webhooks import (
     DeliveriesView,
     DeliveryView,
+    ReplaysView,
     ReplayView,
     RotateSecretView,
     SendAgainView,
@@ -25,7 +26,8 @@ urlpatterns = [
     path("webhooks/<str:webhook_id>", WebhookView.as_view()),
     path("webhooks/<str:webhook_id>/rotate-secret", RotateSecretView.as_view()),
     path("webhooks/<str:webhook_id>/test", TestView.as_view()),
-    path("webhooks/<str:webhook_id>/replay", ReplayView.as_view()),
+    path("webhooks/<str:webhook_id>/replay", ReplaysView.as_view()),
+    path("webhooks/<str:webhook_id>/replay/<str:replay_id>", ReplayView.as_view()),
     path("mailboxes", MailboxesView.as_view()),
     path("mailboxes/<str:mailbox_id>", MailboxView.as_view()),
     path("mailboxes/<str:mailbox_id>/tokens", MailboxTokensView.as_view()),

@@ -97,6 +97,7 @@ def objects_of(api: Api, word: str) -> There:
         "webhooks/{webhook_id}": webhook,
         "mailboxes/{mailbox_id}": mailbox,
         "tokens/{token_id}": token,
+        "replay/{replay_id}": made(api, f"/webhooks/{webhook}/replay", {})["id"],
         "deliveries/{delivery_id}": made(api, f"/webhooks/{webhook}/test", {})["id"],
         "sandbox/{message_id}": mail,
     }

@@ -53,6 +53,7 @@ def pages(rows: Seeded, project_id: int) -> Iterator[str]:
         "invitation_id": Invitation.objects.filter(project=rows.shop).earliest("pk").pk,
         "membership_id": Membership.objects.filter(project=rows.shop).earliest("pk").pk,
         "received_id": rows.received.pk,
+        "replay_id": rows.webhook.replays.latest("pk").pk,
         "number": 0,
         "route_id": InboundRoute.objects.filter(project=rows.shop).earliest("pk").pk,
     }

@@ -107,14 +107,25 @@ def test_a_range_of_time_and_what_failed_are_told_again(browser, place, webhook)
     for wrong in ({"replay-begin": "tomorrow"}, {"replay-begin": "2026-11-21", "replay-end": "2026-11-20"}):
         assert browser.post(of, wrong).status_code == 302
     assert WebhookReplay.objects.count() == 2
+    newest = WebhookReplay.objects.latest("pk")
+    assert browser.post(f"{of}/{newest.pk}/stop").status_code == 302
+    newest.refresh_from_db()
+    assert newest.finished_at is not None
+    assert ", stopped at" in browser.get(f"{place}/{webhook.pk}").content.decode()
+    assert browser.post(f"{of}/{newest.pk + 1}/stop").status_code == 404
 
 
 def test_one_that_relay_gave_up_is_enabled_by_one_click(browser, place, webhook):
     disable(webhook, DisabledReason.FAILING)
     assert Notice.objects.get().subject == "A webhook is disabled"
     assert "Relay has disabled this webhook" in browser.get(f"{place}/{webhook.pk}").content.decode()
-    browser.post(f"{place}/{webhook.pk}/switch", {"enabled": "1"})
+    since = Webhook.objects.get(pk=webhook.pk).disabled_at
+    enabled = browser.post(f"{place}/{webhook.pk}/switch", {"enabled": "1"})
     webhook.refresh_from_db()
     assert (webhook.is_enabled, webhook.disabled_reason) == (True, "")
+    page = browser.get(enabled["Location"]).content.decode()
+    assert f'value="{since:%Y-%m-%dT%H:%M:%S}"' in page, "what it missed is told by another click"
+    for nonsense in ("", "x", "-1", 10**30):
+        assert browser.get(f"{place}/{webhook.pk}?missed={nonsense}").status_code == 200
     disable(webhook, DisabledReason.BY_HAND)
     assert Notice.objects.count() == 1, "what somebody did is no news"

@@ -22,14 +22,15 @@ from projects.events import NewEvent, emit, sequence_outbox
 from projects.models import Event, FeedPosition, Project
 from relay_project.web.errors import ApiError, Violations
 from tests.webhooks.receiver import Receiver, receiving
-from webhooks.again import replay, send_again, send_test
+from webhooks.again import replay, send_again, send_test, stop_replay
 from webhooks.deliver import look
 from webhooks.deliver.engine import Deliverer
 from webhooks.deliver.lane import Row
 from webhooks.deliver.settle import Result, settle
 from webhooks.fan_out import fan_out
 from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookLane, WebhookReplay, WebhookWaiting
-from webhooks.replaying import Replays
+from webhooks.replaying import Replays, work_off
+from webhooks.replaying import _next as next_order
 from webhooks.signature import standard_secret
 from webhooks.switch import disable, enable
 from webhooks.tidy import tidy
@@ -346,7 +347,7 @@ def test_a_result_that_comes_late_changes_nothing(shop: Project, receiver: Recei
 def test_two_processes_share_webhooks_and_the_dead_ones_are_taken_over(
     shop: Project, receiver: Receiver, monkeypatch: Any
 ) -> None:
-    """What a killed process had leased is another's when the lease ends, and is sent then."""
+    """Lesson C10: what a killed process had leased is another's when the lease ends, and is sent then."""
     hooks = [hook(shop, f"{receiver.url}/ok/{number}") for number in range(6)]
     dead = uuid.uuid4()
     monkeypatch.setattr(look, "LEASE_SECONDS", 1.0)
@@ -403,6 +404,7 @@ def test_a_test_goes_out_at_once_and_once_also_while_disabled(shop: Project, rec
 
 
 def test_send_again_goes_where_the_webhook_leads_now_with_the_same_id(shop: Project, receiver: Receiver) -> None:
+    """Lesson C10: receivers know by the id what they have had."""
     webhook = hook(shop, f"{receiver.url}/ok")
     [event_id] = tell(shop, 1)
     with delivering():
@@ -442,6 +444,15 @@ def test_a_range_is_told_again_by_one_call_and_so_is_what_failed(shop: Project, 
     assert (made.made, made.finished_at is not None) == (5, True)
     assert list(WebhookDelivery.objects.filter(kind="replay").order_by("id").values_list("event_id", flat=True)) == ids
     WebhookDelivery.objects.filter(kind="replay").delete()
+    stopped = replay(webhook)
+    with connection.cursor() as cursor:
+        order = next_order(cursor, 0)
+        stop_replay(stopped)
+        assert order is not None
+        assert work_off(cursor, order, step=1) == 1, "it was at a step just then"
+    stopped.refresh_from_db()
+    assert (stopped.made, stopped.finished_at is not None) == (1, True)
+    WebhookDelivery.objects.filter(kind="replay").delete()
     failed = replay(webhook, only_failed=True)
     work_off_replays()
     failed.refresh_from_db()
@@ -464,7 +475,7 @@ def test_what_waits_for_a_webhook_that_is_gone_is_ended(shop: Project, receiver:
 
 
 def test_two_transactions_that_commit_out_of_order_lose_no_delivery(shop: Project, receiver: Receiver) -> None:
-    """The one with the lower id commits last, after the fan-out has passed its neighbours."""
+    """Lesson C10: nothing is lost, though the one with the lower id commits last, after the fan-out has passed it."""
     hook(shop, f"{receiver.url}/ok")
     began, may_commit = threading.Event(), threading.Event()
 

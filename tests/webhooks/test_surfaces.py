@@ -137,10 +137,21 @@ def test_a_day_is_told_again_by_one_call(api, path):
     begin = end - 86_400
     status, made = api.post(f"{path}/replay", {"begin": begin, "end": end})
     assert (status, made["begin"], made["end"], made["only_failed"]) == (200, begin, end, False)
-    assert (made["deliveries"], made["finished_at"]) == (0, None)
+    assert (made["deliveries"], made["reached"], made["finished_at"]) == (0, begin, None)
     assert api.post(f"{path}/replay", {"only_failed": True})[0] == 200
     assert [row["only_failed"] for row in api.get(f"{path}/replay")[1]] == [True, False]
     assert WebhookReplay.objects.count() == 2
+
+
+def test_a_replay_says_how_far_it_has_come_and_is_stopped(api, foreign_api, path):
+    one = f"{path}/replay/{api.post(f'{path}/replay', {})[1]['id']}"
+    assert foreign_api("GET", one)[0] == 403
+    assert api.get(one)[1]["finished_at"] is None
+    stopped = api.delete(one)[1]
+    assert (stopped["finished_at"] is not None, stopped["reached"] < stopped["end"]) == (True, True)
+    assert api.delete(one) == api.get(one) == (200, stopped)
+    assert AuditEntry.objects.filter(action="webhook.replay_stopped").count() == 1
+    assert [api.get(f"{path}/replay/{wrong}")[0] for wrong in ("999999", "x", 2**70)] == [404, 400, 404]
 
 
 def test_ranges_that_are_none_are_refused(api, path):

@@ -132,8 +132,9 @@ REPLAY = answer(
         "end": moment(),
         "only_failed": boolean(),
         "deliveries": integer("Made so far."),
+        "reached": moment("What happened before has been looked at."),
         "created_at": moment(),
-        "finished_at": nullable(moment("Null: it is still at it.")),
+        "finished_at": nullable(moment("Null: it is still at it. Stopped, where `reached` is before `end`.")),
     },
 )
 EXAMPLE_WEBHOOK: dict[str, Any] = {
@@ -177,8 +178,10 @@ EXAMPLE_REPLAY: dict[str, Any] = {
     "end": 1795315070,
     "only_failed": False,
     "deliveries": 0,
+    "reached": 1795228670,
     "created_at": 1795315071,
     "finished_at": None,
 }
+HALF_WAY = {"deliveries": 20418, "reached": 1795271870}
 _SECRET = "0f5b3d0c6a7e4b1e9d2c8a7f6b5e4d3c"  # noqa: S105 — an example
 SHOWN_ONCE = {**EXAMPLE_WEBHOOK, "secret": _SECRET, "standard_secret": standard_secret(_SECRET)}

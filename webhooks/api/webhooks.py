@@ -10,10 +10,11 @@ from projects.events import EventKind
 from projects.key_rotation import most_overlap_hours
 from projects.scopes import Scope, by_method
 from relay_project.web.describe import describe
+from relay_project.web.errors import ApiError
 from relay_project.web.fields import NOT_A_CHOICE, Fields
-from relay_project.web.pagination import read_choice, read_page
+from relay_project.web.pagination import read_choice, read_page, read_path_id
 from relay_project.web.schema import EMPTY_LIST, listed
-from webhooks.again import DISABLED, MAX_REPLAYS, TEST_EVENT, replay, send_again, send_test
+from webhooks.again import DISABLED, MAX_REPLAYS, TEST_EVENT, replay, send_again, send_test, stop_replay
 from webhooks.again import TOO_MANY as TOO_MANY_REPLAYS
 from webhooks.api.schemas import (
     DELIVERIES_QUERY,
@@ -21,6 +22,7 @@ from webhooks.api.schemas import (
     EXAMPLE_DELIVERY,
     EXAMPLE_REPLAY,
     EXAMPLE_WEBHOOK,
+    HALF_WAY,
     KINDS,
     MAX_SECONDS,
     NEW_WEBHOOK,
@@ -32,7 +34,7 @@ from webhooks.api.schemas import (
     WEBHOOK,
     WEBHOOK_CHANGE,
 )
-from webhooks.models import DeliveryStatus, Webhook, WebhookDelivery
+from webhooks.models import DeliveryStatus, Webhook, WebhookDelivery, WebhookReplay
 from webhooks.objects import delivery_object, replay_object, webhook_object
 from webhooks.subscriptions import (
     MAX_DESCRIPTION,
@@ -183,7 +185,7 @@ class TestView(Endpoint):
         return Response(delivery_object(send_test(webhook, self.caller, EventKind(kind) if kind else None)))
 
 
-class ReplayView(Endpoint):
+class ReplaysView(Endpoint):
     """`/webhooks/{id}/replay`."""
 
     section = "Webhooks"
@@ -219,6 +221,31 @@ class ReplayView(Endpoint):
         only_failed = bool(fields.boolean("only_failed"))
         fields.check()
         return Response(replay_object(replay(webhook, begin, end, only_failed=only_failed, caller=self.caller)))
+
+
+class ReplayView(Endpoint):
+    """`/webhooks/{id}/replay/{id}`."""
+
+    section = "Webhooks"
+    required_scope = by_method(GET=Scope.WEBHOOKS_READ, DELETE=Scope.WEBHOOKS_WRITE)
+
+    @describe(
+        "getWebhookReplay", "Get a replay", "How far it has come.", answer=REPLAY, sample={**EXAMPLE_REPLAY, **HALF_WAY}
+    )
+    def get(self, request: Request, webhook_id: str, replay_id: str) -> Response:
+        """One replay."""
+        return Response(replay_object(_replay(self, webhook_id, replay_id)))
+
+    @describe(
+        "stopWebhookReplay",
+        "Stop a replay",
+        "It makes no more deliveries; those that it made are told.",
+        answer=REPLAY,
+        sample={**EXAMPLE_REPLAY, **HALF_WAY, "finished_at": 1795315112},
+    )
+    def delete(self, request: Request, webhook_id: str, replay_id: str) -> Response:
+        """Make no more."""
+        return Response(replay_object(stop_replay(_replay(self, webhook_id, replay_id), self.caller)))
 
 
 class DeliveriesView(Endpoint):
@@ -283,6 +310,13 @@ class SendAgainView(Endpoint):
 
 def _webhook(view: Endpoint, webhook_id: str) -> Webhook:
     return view.entity(Webhook.objects.select_related("project").defer("secret"), webhook_id)
+
+
+def _replay(view: Endpoint, webhook_id: str, replay_id: str) -> WebhookReplay:
+    found = _webhook(view, webhook_id).replays.filter(pk=read_path_id(replay_id)).first()
+    if found is None:
+        raise ApiError(404, "Entity not found")
+    return found
 
 
 def _read_events(fields: Fields, required: bool) -> list[str] | None:

@@ -17,7 +17,7 @@ from projects.scopes import Scope
 from relay_project.db.ids import id_time
 from relay_project.web.errors import ApiError
 from relay_project.web.fields import parse_integer
-from webhooks.again import replay, send_again, send_test
+from webhooks.again import replay, send_again, send_test, stop_replay
 from webhooks.console.forms import ReplayForm, TestForm
 from webhooks.console.webhooks import webhook_or_404
 from webhooks.models import DeliveryKind, DeliveryStatus, Webhook, WebhookDelivery
@@ -27,6 +27,7 @@ from webhooks.subscriptions import DeliveryFilter, deliveries_of, headers_of
 PAGE = 25  # deliveries a page
 REPLAYS = 5  # shown
 STATES = [("", "All"), *DeliveryStatus.choices]
+MAX_SECONDS = 253_402_300_799  # the last of the year 9999
 KINDS = {DeliveryKind.TEST.value: "test", DeliveryKind.REPLAY.value: "again"}
 
 
@@ -56,7 +57,8 @@ def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResp
         "is_filtered": bool(status or event or before),
         "replays": [_replay_row(row) for row in webhook.replays.order_by("-id")[:REPLAYS]],
         "test": TestForm(is_system=place.project.is_system),
-        "replay": ReplayForm(),
+        "replay": ReplayForm(begin=_missed_since(request)),
+        "has_missed": _missed_since(request) is not None,
     }
     return render_place(
         request, place, "webhooks/webhook.html", context, section="webhooks", fragment="webhooks/_delivery_rows.html"
@@ -122,6 +124,19 @@ def replay_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpR
     return redirect("console-webhook", place.project.pk, webhook.pk)
 
 
+@require_POST
+@project_page(Scope.WEBHOOKS_READ, write=Scope.WEBHOOKS_WRITE)
+def stop_webhook_replay(request: HttpRequest, place: Place, webhook_id: int, replay_id: int) -> HttpResponse:
+    """Have a replay make no more deliveries."""
+    webhook = webhook_or_404(place, webhook_id)
+    order = webhook.replays.filter(pk=replay_id).first()
+    if order is None:
+        raise Http404
+    stop_replay(order, place.caller)
+    messages.success(request, "The replay is stopped. What it made is still told.")
+    return redirect("console-webhook", place.project.pk, webhook.pk)
+
+
 def webhook_kinds() -> list[str]:
     """The names of events that a list may be asked for."""
     return [*(kind.value for kind in EventKind), "test"]
@@ -140,7 +155,20 @@ def _delivery_or_404(place: Place, delivery_id: int) -> WebhookDelivery:
 
 
 def _replay_row(row: Any) -> dict[str, Any]:
-    return {"replay": row, "begin": id_time(row.begins_id), "end": id_time(row.ends_id)}
+    reached = min(row.next_id, row.ends_id)
+    return {
+        "replay": row,
+        "begin": id_time(row.begins_id),
+        "end": id_time(row.ends_id),
+        "reached": id_time(reached),
+        "is_stopped": row.finished_at is not None and reached < row.ends_id,
+    }
+
+
+def _missed_since(request: HttpRequest) -> datetime | None:
+    """Since when it was told nothing, as enabling it says."""
+    seconds = parse_integer(request.GET.get("missed", ""))
+    return datetime.fromtimestamp(seconds, UTC) if seconds and 0 < seconds <= MAX_SECONDS else None
 
 
 def _moment(seconds: Any) -> datetime | None:

@@ -1,6 +1,7 @@
 """The forms of the webhooks' pages, and what they say of headers: a line for each, values never shown again."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -70,10 +71,10 @@ class ReplayForm(forms.Form):
     end = forms.DateTimeField(required=False)
     only_failed = forms.BooleanField(required=False)
 
-    def __init__(self, data: Any = None) -> None:
-        super().__init__(data, prefix="replay")
+    def __init__(self, data: Any = None, begin: datetime | None = None) -> None:
+        super().__init__(data, prefix="replay", initial={"begin": begin})
         for name in ("begin", "end"):
-            self.fields[name].widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
+            self.fields[name].widget = forms.DateTimeInput({"type": "datetime-local", "step": "1"}, "%Y-%m-%dT%H:%M:%S")
 
 
 def headers_text(headers: Mapping[str, str]) -> str:

@@ -14,6 +14,11 @@ urlpatterns = [
     path("/webhooks/<int:webhook_id>/delete", webhooks.remove_webhook, name="console-delete-webhook"),
     path("/webhooks/<int:webhook_id>/test", deliveries.test_webhook, name="console-test-webhook"),
     path("/webhooks/<int:webhook_id>/replay", deliveries.replay_webhook, name="console-replay-webhook"),
+    path(
+        "/webhooks/<int:webhook_id>/replay/<int:replay_id>/stop",
+        deliveries.stop_webhook_replay,
+        name="console-stop-replay",
+    ),
     path("/webhooks/deliveries/<int:delivery_id>", deliveries.one_delivery, name="console-webhook-delivery"),
     path("/webhooks/deliveries/<int:delivery_id>/retry", deliveries.retry_delivery, name="console-retry-delivery"),
     path("/mailboxes", mailboxes.mailboxes, name="console-mailboxes"),

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -107,12 +108,13 @@ def _change(form: WebhookForm) -> WebhookChange:
 def switch_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResponse:
     """On or off, as the form says."""
     webhook = webhook_or_404(place, webhook_id)
-    is_enabled = request.POST.get("enabled") == "1"
+    is_enabled, since = request.POST.get("enabled") == "1", webhook.disabled_at
     update_webhook(webhook, WebhookChange(is_enabled=is_enabled), place.caller)
     messages.success(request, f"The webhook is {'enabled' if is_enabled else 'disabled'}.")
     if request.POST.get("back") == "list":
         return redirect("console-webhooks", place.project.pk)
-    return redirect("console-webhook", place.project.pk, webhook.pk)
+    page = reverse("console-webhook", args=[place.project.pk, webhook.pk])
+    return redirect(f"{page}?missed={int(since.timestamp())}" if is_enabled and since else page)
 
 
 @require_POST
