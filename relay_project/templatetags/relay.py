@@ -205,5 +205,5 @@ def prose(text: str) -> SafeString:
 
 @register.filter
 def breakable(text: str) -> SafeString:
-    """A path or a name that may break before a slash, an underscore or a dash."""
-    return SafeString(re.sub(r"([/_-])", r"<wbr>\1", escape(text)))
+    """A path or a name that may break before a slash, a dot, an underscore or a dash."""
+    return SafeString(re.sub(r"([/._-])", r"<wbr>\1", escape(text)))

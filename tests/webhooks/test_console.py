@@ -1,8 +1,11 @@
 """The console's pages about webhooks, without a browser."""
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from projects.models import Notice
@@ -129,3 +132,33 @@ def test_one_that_relay_gave_up_is_enabled_by_one_click(browser, place, webhook)
         assert browser.get(f"{place}/{webhook.pk}?missed={nonsense}").status_code == 200
     disable(webhook, DisabledReason.BY_HAND)
     assert Notice.objects.count() == 1, "what somebody did is no news"
+
+
+def test_a_delivery_looks_for_its_first_answer_and_waits_with_a_disabled_webhook(browser, place, webhook, project):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT new_id()")
+        [made] = cursor.fetchone()
+    about = {"pk": made, "event_id": made, "event": "domain.created", "url": URL, "request_body": "{}"}
+    WebhookDelivery.objects.create(project_id=project.pk, webhook_id=webhook.pk, next_try_at=datetime.now(UTC), **about)
+    assert "every 2s" in browser.get(f"{place}/deliveries/{made}").content.decode()
+    disable(webhook, DisabledReason.BY_HAND)
+    for path in (f"/deliveries/{made}", f"/{webhook.pk}"):
+        page = browser.get(place + path).content.decode()
+        assert "every 2s" not in page
+        assert re.search(r"when (the webhook is )?enabled", page)
+
+
+def test_the_last_answer_stands_apart_only_where_it_says_more_than_its_try(browser, place, webhook, project):
+    about = {"event_id": 7, "event": "domain.created", "url": URL, "request_body": "{}", "status": "failed"}
+    for text, shown in (("No answer within 30 s.", False), ("x" * 250, True)):
+        tries = [{"at": 1795315390, "code": 0, "ms": 9, "text": text[:200]}]
+        made = WebhookDelivery.objects.create(
+            project_id=project.pk,
+            webhook_id=webhook.pk,
+            response=text,
+            response_code=0,
+            try_count=1,
+            tries=tries,
+            **about,
+        )
+        assert ("Last answer" in browser.get(f"{place}/deliveries/{made.pk}").content.decode()) is shown

@@ -1,6 +1,6 @@
 """What a webhook was told: its page with deliveries and replays, one delivery with its tries, and telling it again."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ from webhooks.subscriptions import DeliveryFilter, deliveries_of, headers_of
 
 PAGE = 25  # deliveries a page
 REPLAYS = 5  # shown
+AWAITED_FOR = timedelta(minutes=2)  # a delivery is looked for, then its page rests
 STATES = [("", "All"), *DeliveryStatus.choices]
 MAX_SECONDS = 253_402_300_799  # the last of the year 9999
 KINDS = {DeliveryKind.TEST.value: "test", DeliveryKind.REPLAY.value: "again"}
@@ -70,10 +71,13 @@ def one_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpResp
 def one_delivery(request: HttpRequest, place: Place, delivery_id: int) -> HttpResponse:
     """What was sent, and each answer."""
     delivery = _delivery_or_404(place, delivery_id)
+    webhook = Webhook.objects.filter(pk=delivery.webhook_id).only("id", "url", "is_enabled").first()
     context = {
         "delivery": delivery,
         "kind": DeliveryKind(delivery.kind).label,
-        "webhook": Webhook.objects.filter(pk=delivery.webhook_id).only("id", "url", "is_enabled").first(),
+        "webhook": webhook,
+        "is_awaited": webhook is not None and _is_awaited(delivery, webhook, datetime.now(UTC)),
+        "has_longer_answer": _has_longer_answer(delivery),
         "tries": [{**one, "at": _moment(one.get("at"))} for one in reversed(delivery.tries)],
         "body": _pretty(delivery.request_body),
     }
@@ -152,6 +156,19 @@ def _delivery_or_404(place: Place, delivery_id: int) -> WebhookDelivery:
         return entity(WebhookDelivery.objects.all(), place.project, delivery_id)
     except (NoSuchEntity, ForeignEntity) as error:
         raise Http404 from error
+
+
+def _is_awaited(delivery: WebhookDelivery, webhook: Webhook, now: datetime) -> bool:
+    """Whether its first answer comes at any moment, so that the page looks for it."""
+    is_called = webhook.is_enabled or delivery.kind == DeliveryKind.TEST
+    is_new = now - id_time(delivery.pk) < AWAITED_FOR
+    return is_called and is_new and delivery.status == DeliveryStatus.PENDING and not delivery.try_count
+
+
+def _has_longer_answer(delivery: WebhookDelivery) -> bool:
+    """Whether more was answered than the row of the last try says."""
+    last = delivery.tries[-1].get("text") if delivery.tries else None
+    return bool(delivery.response) and delivery.response != last
 
 
 def _replay_row(row: Any) -> dict[str, Any]:

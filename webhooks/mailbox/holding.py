@@ -1,5 +1,6 @@
 """What lies in mailboxes, for whoever looks at them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from django.db import connection
 from relay_project.db.ids import id_time
 from webhooks.models.mailbox import Mailbox
 
+NEARLY_FULL = 0.8  # of what a mailbox may hold; from here on its people are warned
 MOST = 10_000  # counted events that nobody has fetched; beyond it is "many"
 
 _ITEMS = """
@@ -54,6 +56,21 @@ class Holding:
     def is_full(self) -> bool:
         """Whether deposits are refused."""
         return self.items >= settings.MAILBOX_MAX_ITEMS
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether there is reason to warn that they will be."""
+        return not self.is_full and self.items >= warning_line()
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether more is unfetched than was counted."""
+        return self.behind >= MOST
+
+
+def warning_line() -> int:
+    """From how many items on a mailbox is nearly full."""
+    return math.ceil(settings.MAILBOX_MAX_ITEMS * NEARLY_FULL)
 
 
 def holding_of(mailbox: Mailbox, now: datetime) -> Holding:
