@@ -40,6 +40,8 @@ WORDS = {
     "mailbox.changed": "changed a mailbox",
     "mailbox.created": "made a mailbox",
     "mailbox.deleted": "deleted a mailbox",
+    "mailbox.disabled": "disabled a mailbox",
+    "mailbox.enabled": "enabled a mailbox",
     "mailbox.token_created": "made a mailbox's token",
     "mailbox.token_deleted": "deleted a mailbox's token",
     "member.left": "left the project",

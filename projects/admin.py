@@ -12,14 +12,15 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWi
 
 from accounts import audit
 from projects import domain_status, life, limits
-from projects.access import Caller
+from projects.access import record_by
 from projects.api_keys import KeyChange, update_key
+from projects.by_staff import by_staff
 from projects.domain_check import check_now
 from projects.member_admin import FormerSecretAdmin, InvitationAdmin, MembershipAdmin, NoticeAdmin
 from projects.models import ApiKey, DkimKey, Domain, DomainStatus, Event, EventOutbox, FeedPosition, Project, Suspension
 from projects.report_admin import DomainReportAdmin
 from projects.staff_key_admin import StaffKeyAdmin
-from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed
+from relay_project.web.staff import Confirmation, Facts, Happened, Link, WithReason, column, confirmed, disabling
 
 __all__ = [
     "DomainReportAdmin",
@@ -71,11 +72,6 @@ class SuspendForm(WithReason):
         widget=UnfoldAdminTextInputWidget(),
         help_text="Shown to the project's people and programs, and kept in the audit log.",
     )
-
-
-def by_staff(request: HttpRequest) -> Caller:
-    """Staff as the caller of a rule: outside of the project, so without its scopes."""
-    return Caller(frozenset(), user=audit.actor_of(request), address=audit.address_of(request) or "")
 
 
 class Standing(admin.SimpleListFilter):
@@ -196,26 +192,12 @@ class ApiKeyAdmin(Facts):
     search_help_text = "Name of the key or the project"
     actions_detail = ("disable",)
 
-    @confirmed(
-        "Disable",
-        question="Every request with the key “{}” will be refused from now on. Continue?",
-        icon="key_off",
-        form=WithReason,
-        fits=lambda key: key.is_enabled,
-        danger=True,
-    )
+    @disabling(question="Every request with the key “{}” will be refused from now on. Continue?", icon="key_off")
     def disable(self, request: HttpRequest, key: ApiKey, data: dict[str, Any]) -> str:
         """Refuse a key, say because it leaked; the project's owner may enable it again."""
         with transaction.atomic():
             update_key(key, KeyChange(is_enabled=False))
-            audit.record(
-                "api_key.disabled",
-                actor=audit.actor_of(request),
-                subject=key,
-                project_id=key.project_id,
-                address=audit.address_of(request),
-                detail={"reason": data["reason"]},
-            )
+            record_by(by_staff(request), "api_key.disabled", key, key.project, reason=data["reason"])
         return f"{key} is disabled."
 
 

@@ -3,17 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import audit
-from projects.access import Caller
+from projects.by_staff import by_staff
 from projects.models import Project
-from relay_project.web.staff import Facts, Happened, Link, WithReason, column, confirmed
+from relay_project.web.staff import Facts, Happened, Link, column, confirmed, disabling
 from webhooks.again import replay, send_again, send_test
 from webhooks.mailbox.holding import holding_of
-from webhooks.mailbox.manage import MailboxChange, update_mailbox
+from webhooks.mailbox.manage import switch_mailbox
 from webhooks.models import (
     DisabledReason,
     Mailbox,
@@ -31,12 +29,15 @@ from webhooks.switch import disable, enable
 PROJECT = Link("project", Project)
 WEBHOOK = Link("webhook", Webhook, shows="url")
 MAILBOX = Link("mailbox", Mailbox, shows="name")
+SHOWN_KINDS = 2
 STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
 
 
-def by_staff(request: HttpRequest) -> Caller:
-    """Staff as the caller of a rule: outside of the project, so without its scopes."""
-    return Caller(frozenset(), user=audit.actor_of(request), address=audit.address_of(request) or "")
+@column("told of")
+def told_of(row: Webhook | Mailbox) -> str:
+    """The first kinds of events, and how many more; a row's page has them all."""
+    more = len(row.events) - SHOWN_KINDS
+    return ", ".join(row.events[:SHOWN_KINDS]) + (f" and {more} more" if more > 0 else "")
 
 
 @admin.register(Webhook)
@@ -44,21 +45,14 @@ class WebhookAdmin(Facts):
     """Who is told of what."""
 
     secret = ("secret", "previous_secret", "headers")
-    list_display = ("id", "url", PROJECT, "is_enabled", "disabled_reason", "failing_since", "events", "created_at")
+    list_display = ("id", "url", PROJECT, "is_enabled", "disabled_reason", "failing_since", told_of, "created_at")
     list_display_links = ("id", "url")
     list_filter = ("is_enabled", "disabled_reason")
     search_fields = ("url", "project__name")
     search_help_text = "URL or project"
     actions_detail = ("disable", "enable", "test", "tell_failed")
 
-    @confirmed(
-        "Disable",
-        question="“{}” will be told nothing from now on. Continue?",
-        icon="notifications_off",
-        form=WithReason,
-        fits=lambda webhook: webhook.is_enabled,
-        danger=True,
-    )
+    @disabling(question="“{}” will be told nothing from now on. Continue?", icon="notifications_off")
     def disable(self, request: HttpRequest, webhook: Webhook, data: dict[str, Any]) -> str:
         """Stop a webhook, say because its receiver suffers; the project's people may enable it again."""
         disable(webhook, DisabledReason.BY_HAND, by_staff(request), said=data["reason"])
@@ -102,6 +96,7 @@ class WebhookDeliveryAdmin(Happened):
     list_display = ("when", "event", PROJECT, "url", "state", "response_code", "try_count", "next_try_at")
     list_display_links = ("when", "event")
     search_help_text = "Id of a delivery, webhook or event, or an exact event or status"
+    links = (WEBHOOK,)
     actions_detail = ("again",)
 
     @column("status", label=STATUS_LABELS)
@@ -144,13 +139,13 @@ class WebhookReplayAdmin(Facts):
 class MailboxAdmin(Facts):
     """Places from which receivers fetch."""
 
-    list_display = ("id", "name", PROJECT, "is_enabled", "events", "created_at")
+    list_display = ("id", "name", PROJECT, "is_enabled", told_of, "created_at")
     list_display_links = ("id", "name")
     list_filter = ("is_enabled",)
     search_fields = ("name", "project__name")
     search_help_text = "Name or project"
     computed = ("holding",)
-    actions_detail = ("disable",)
+    actions_detail = ("disable", "enable")
 
     @admin.display(description="Lies in it")
     def holding(self, mailbox: Mailbox) -> str:
@@ -159,27 +154,25 @@ class MailboxAdmin(Facts):
         since = f", the oldest of {found.oldest:%Y-%m-%d %H:%M} UTC" if found.oldest else ""
         return f"{found.items} deposits, {found.in_hand} events in hand, {found.behind} not fetched{since}"
 
-    @confirmed(
-        "Disable",
+    @disabling(
         question="Nobody may deposit into or fetch from “{}” from now on; what lies in it stays. Continue?",
         icon="block",
-        form=WithReason,
-        fits=lambda mailbox: mailbox.is_enabled,
-        danger=True,
     )
     def disable(self, request: HttpRequest, mailbox: Mailbox, data: dict[str, Any]) -> str:
         """Close a mailbox; the project's people may open it again."""
-        with transaction.atomic():
-            update_mailbox(mailbox, MailboxChange(is_enabled=False))
-            audit.record(
-                "mailbox.disabled",
-                actor=audit.actor_of(request),
-                subject=mailbox,
-                project_id=mailbox.project_id,
-                address=audit.address_of(request),
-                detail={"reason": data["reason"]},
-            )
+        switch_mailbox(mailbox, False, by_staff(request), reason=data["reason"])
         return f"{mailbox} is disabled."
+
+    @confirmed(
+        "Enable",
+        question="People may deposit into and fetch from “{}” again. Continue?",
+        icon="check_circle",
+        fits=lambda mailbox: not mailbox.is_enabled,
+    )
+    def enable(self, request: HttpRequest, mailbox: Mailbox, data: dict[str, Any]) -> str:
+        """Open it again."""
+        switch_mailbox(mailbox, True, by_staff(request))
+        return f"{mailbox} is enabled."
 
 
 @admin.register(MailboxToken)

@@ -1,13 +1,16 @@
-"""What may hang on a webhook beside its URL and kinds: headers of its own, and filters by tag and by domain.
+"""What may hang on a webhook beside its URL: headers of its own, and which events: by kind, by tag and by domain.
 
-Pure. Raises Violations that name the field, and the item in it.
+Which events are also asked of mailboxes. Pure. Raises Violations that name the field, and the item in it.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
+from projects.event_registry import kinds_for
+from projects.models import Project
 from relay_project.mail.address import InvalidDomain, normalise_domain
 from relay_project.web.errors import Violation, Violations
+from relay_project.web.fields import BLANK, NOT_A_CHOICE
 
 MAX_HEADERS = 20
 MAX_NAME = 100  # characters
@@ -68,6 +71,18 @@ def _wrong(name: str, value: str | None, taken: set[str]) -> str:
     if len(value) > MAX_VALUE:
         return f"This value is too long. It should have {MAX_VALUE} characters or less."
     return "" if _VALUE.fullmatch(value) else NOT_A_VALUE
+
+
+def check_events(events: Iterable[str], project: Project, *, may_be_none: bool = False) -> list[str]:
+    """Each kind once, in the order of EventKind; raises Violations at `events` or `events[i]`, also for the operator's."""
+    wanted = list(events)
+    known = [kind.value for kind in kinds_for(project.is_system)]
+    wrong = [Violation(f"events[{at}]", NOT_A_CHOICE) for at, kind in enumerate(wanted) if kind not in known]
+    if not (wanted or may_be_none):
+        wrong = [Violation("events", BLANK)]
+    if wrong:
+        raise Violations(wrong)
+    return [kind for kind in known if kind in wanted]
 
 
 def check_tags(tags: Iterable[str]) -> list[str]:

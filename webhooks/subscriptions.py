@@ -1,7 +1,7 @@
 """A project's webhooks: who wants to be told of what. The secret that signs is shown once, when it is made (lesson S10)."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +12,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from projects.access import Caller, record_by
-from projects.event_registry import kinds_for
 from projects.models import Project
 from relay_project.db.ids import id_floor
-from relay_project.web.errors import ApiError, Violation, Violations
-from relay_project.web.fields import BLANK, NOT_A_CHOICE
+from relay_project.web.errors import ApiError
 from webhooks.models import DisabledReason, Webhook, WebhookDelivery
-from webhooks.options import check_domains, check_headers, check_tags
+from webhooks.options import check_domains, check_events, check_headers, check_tags
 from webhooks.switch import disable, enable
 from webhooks.url import check_url
 
@@ -187,16 +185,6 @@ def deliveries_of(
     found = WebhookDelivery.objects.filter(project_id=project.pk, pk__gte=kept_since).order_by("-id")
     asked = {"webhook_id": wanted.webhook_id, "status": wanted.status, "event": wanted.event}
     return found.filter(**{name: value for name, value in asked.items() if value})
-
-
-def check_events(events: Iterable[str], project: Project) -> list[str]:
-    """Each kind once, in the order of EventKind; raises Violations at `events` or `events[i]`, also for the operator's."""
-    wanted = list(events)
-    known = [kind.value for kind in kinds_for(project.is_system)]
-    wrong = [Violation(f"events[{at}]", NOT_A_CHOICE) for at, kind in enumerate(wanted) if kind not in known]
-    if wrong or not wanted:
-        raise Violations(wrong or [Violation("events", BLANK)])
-    return [kind for kind in known if kind in wanted]
 
 
 def _locked(webhook: Webhook) -> Webhook:

@@ -293,6 +293,13 @@ def confirmed(
     return decorate
 
 
+def disabling(*, question: str, icon: str) -> Callable[[ActionBody], Any]:
+    """The action that disables a row which `is_enabled`: it asks why (`data["reason"]`), otherwise as `confirmed`."""
+    return confirmed(
+        "Disable", question=question, icon=icon, form=WithReason, fits=lambda row: bool(row.is_enabled), danger=True
+    )
+
+
 ListActionBody = Callable[[Any, HttpRequest, dict[str, Any]], str]
 
 

@@ -11,7 +11,7 @@ from accounts.models import AuditEntry, User
 from ips.models import SourceIp, TlsOverride
 from projects.models import ApiKey, Domain, Project
 from queues.models import Queue
-from webhooks.models import Webhook, WebhookDelivery
+from webhooks.models import Mailbox, Webhook, WebhookDelivery
 
 World = dict[type[Model], Model]
 
@@ -238,6 +238,19 @@ def test_a_webhook_is_disabled_with_a_reason(staff_client: Client, sam: User, wo
     staff_client.post(url_of(webhook, "enable"))
     webhook.refresh_from_db()
     assert (webhook.is_enabled, last_entry().action) == (True, "webhook.enabled")
+
+
+def test_a_mailbox_is_disabled_with_a_reason_and_opened_again(staff_client: Client, sam: User, world: World) -> None:
+    mailbox: Any = world[Mailbox]
+    assert carry_out(staff_client, mailbox, "disable", reason="A flood") == f"{mailbox} is disabled."
+    mailbox.refresh_from_db()
+    entry = last_entry()
+    assert (mailbox.is_enabled, entry.action, entry.actor_id) == (False, "mailbox.disabled", sam.pk)
+    assert entry.detail == {"reason": "A flood"}
+    assert staff_client.get(url_of(mailbox, "disable")).status_code == 404
+    staff_client.post(url_of(mailbox, "enable"))
+    mailbox.refresh_from_db()
+    assert (mailbox.is_enabled, last_entry().action) == (True, "mailbox.enabled")
 
 
 def test_staff_have_a_webhook_told_again(staff_client: Client, sam: User, world: World) -> None:

@@ -16,15 +16,16 @@ from relay_project.web.schema import (
     text,
 )
 from webhooks.api.schemas import KINDS
-from webhooks.mailbox.manage import MAX_DESCRIPTION, MAX_FILTERS
+from webhooks.mailbox.manage import MAX_DESCRIPTION
 from webhooks.models.mailbox import MAX_NAME, TokenKind
+from webhooks.options import MAX_DOMAINS, MAX_TAG, MAX_TAGS
 
 _FIELDS: dict[str, Schema] = {
     "description": text(maximum=MAX_DESCRIPTION),
     "events": listed(choice(KINDS), "What it is told of.", maxItems=1000),
-    "tags": listed(text(maximum=64, blank=False), "Events of mail with one of them only.", maxItems=MAX_FILTERS),
+    "tags": listed(text(maximum=MAX_TAG, blank=False), "Events of mail with one of them only.", maxItems=MAX_TAGS),
     "domains": listed(
-        text(maximum=253, blank=False, format="host"), "Events of these sending domains only.", maxItems=MAX_FILTERS
+        text(blank=False, format="domain"), "Events of these sending domains only.", maxItems=MAX_DOMAINS
     ),
     "is_enabled": boolean("Whether anybody may deposit or fetch."),
 }

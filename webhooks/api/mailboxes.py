@@ -22,7 +22,6 @@ from webhooks.api.mailbox_schemas import (
 )
 from webhooks.mailbox.manage import (
     MAX_DESCRIPTION,
-    MAX_FILTERS,
     TOO_MANY,
     TOO_MANY_TOKENS,
     MailboxChange,
@@ -160,8 +159,8 @@ def _read_change(view: Endpoint) -> MailboxChange:
     values: dict[str, Any] = {
         "description": fields.text("description", maximum=MAX_DESCRIPTION),
         "events": fields.texts("events"),
-        "tags": fields.texts("tags", maximum=64, most=MAX_FILTERS),
-        "domains": fields.texts("domains", maximum=253, most=MAX_FILTERS),
+        "tags": fields.texts("tags"),
+        "domains": fields.texts("domains"),
         "is_enabled": fields.boolean("is_enabled"),
     }
     fields.check()

@@ -6,20 +6,54 @@ from typing import Any
 
 from django import forms
 
-from projects.event_registry import kinds_for
+from projects.event_registry import REGISTRY, kinds_for
 from projects.events import EventKind
-from webhooks.options import MAX_DOMAINS, MAX_HEADERS, MAX_NAME, MAX_TAG, MAX_TAGS, MAX_VALUE
+from webhooks.options import MAX_HEADERS, MAX_NAME, MAX_VALUE
 from webhooks.subscriptions import MAX_DESCRIPTION
 from webhooks.url import MAX_URL
 
+# Sets that a button ticks.
+PRESETS = (
+    ("Delivery", tuple(kind for kind in EventKind if kind.startswith("send."))),
+    ("Problems", (EventKind.BOUNCED, EventKind.COMPLAINED, EventKind.FAILED, EventKind.SUPPRESSION_CREATED)),
+    ("Everything", tuple(EventKind)),
+)
 HIDDEN = "••••••"  # stands for a value that is there and stays
 
 
-class WebhookForm(forms.Form):
+class Words(forms.CharField):
+    """Words with commas between them, as a list."""
+
+    def prepare_value(self, value: object) -> object:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: object) -> list[str]:  # type: ignore[override]
+        parts = (super().to_python(value) or "").replace("\n", ",").split(",")
+        return [part.strip() for part in parts if part.strip()]
+
+
+class ToldForm(forms.Form):
+    """What somebody is told of: of webhooks and of mailboxes."""
+
+    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
+    events = forms.MultipleChoiceField(choices=[(kind.value, kind.value) for kind in EventKind], required=False)
+    tags = Words(required=False)
+    domains = Words(required=False)
+
+    def kinds(self, *, is_system: bool) -> dict[str, object]:
+        """What templates/webhooks/_kinds.html shows: each kind, and the sets that a button ticks."""
+        chosen = list(self["events"].value() or [])
+        rows = [
+            {"value": kind.value, "help": REGISTRY[kind].short, "is_checked": kind.value in chosen}
+            for kind in kinds_for(is_system)
+        ]
+        return {"event_rows": rows, "presets": [(name, " ".join(kinds)) for name, kinds in PRESETS]}
+
+
+class WebhookForm(ToldForm):
     """Where to tell what."""
 
     url = forms.CharField(max_length=MAX_URL)
-    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
     events = forms.MultipleChoiceField(
         choices=[(kind.value, kind.value) for kind in EventKind],
         error_messages={"required": "Choose at least one event."},
@@ -29,8 +63,6 @@ class WebhookForm(forms.Form):
         max_length=MAX_HEADERS * (MAX_NAME + MAX_VALUE + 4),
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false", "autocomplete": "off"}),
     )
-    tags = forms.CharField(required=False, max_length=MAX_TAGS * (MAX_TAG + 2))
-    domains = forms.CharField(required=False, max_length=MAX_DOMAINS * 255)
 
     def clean_headers(self) -> dict[str, str | None]:
         """`Name: value` lines; a hidden value stays what it is."""
@@ -43,14 +75,6 @@ class WebhookForm(forms.Form):
                 raise forms.ValidationError(f"{name[:MAX_NAME]} is named twice.")
             found[name] = None if value == HIDDEN else value
         return found
-
-    def clean_tags(self) -> list[str]:
-        """Words between commas."""
-        return _parted(self.cleaned_data["tags"])
-
-    def clean_domains(self) -> list[str]:
-        """The same."""
-        return _parted(self.cleaned_data["domains"])
 
 
 class TestForm(forms.Form):
@@ -80,7 +104,3 @@ class ReplayForm(forms.Form):
 def headers_text(headers: Mapping[str, str]) -> str:
     """The headers for the form."""
     return "\n".join(f"{name}: {HIDDEN}" for name in headers)
-
-
-def _parted(text: str) -> list[str]:
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]

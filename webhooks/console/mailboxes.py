@@ -12,14 +12,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.forms import show_refusal
 from projects.console.page import Place, project_page, render_place
-from projects.event_registry import REGISTRY, kinds_for
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
-from webhooks.console.webhooks import PRESETS
+from webhooks.console.forms import ToldForm
 from webhooks.mailbox.holding import holding_of, holdings_of
 from webhooks.mailbox.manage import (
-    MAX_DESCRIPTION,
     MAX_TOKENS,
     MailboxChange,
     create_mailbox,
@@ -35,23 +33,8 @@ READ, WRITE = Scope.WEBHOOKS_READ, Scope.WEBHOOKS_WRITE
 SECTION = "mailboxes"
 
 
-class Words(forms.CharField):
-    """Words with spaces or commas between them, as a list."""
-
-    def prepare_value(self, value: object) -> object:
-        return ", ".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: object) -> list[str]:  # type: ignore[override]
-        return str(value or "").replace(",", " ").split()
-
-
-class ChangeForm(forms.Form):
+class ChangeForm(ToldForm):
     """What a mailbox is told of."""
-
-    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
-    tags = Words(required=False)
-    domains = Words(required=False)
-    events = forms.MultipleChoiceField(choices=[(kind.value, kind.value) for kind in EventKind], required=False)
 
     def change(self) -> MailboxChange:
         """What was filled in."""
@@ -189,11 +172,5 @@ def _mailbox_or_404(place: Place, mailbox_id: int) -> Mailbox:
 
 
 def _page(request: HttpRequest, place: Place, form: ChangeForm, page: str, context: dict[str, object]) -> HttpResponse:
-    chosen = list(form["events"].value() or [])
-    rows = [
-        {"value": kind.value, "help": REGISTRY[kind].short, "is_checked": kind.value in chosen}
-        for kind in kinds_for(place.project.is_system)
-    ]
-    presets = [(name, " ".join(kinds)) for name, kinds in PRESETS]
-    context = {**context, "form": form, "event_rows": rows, "presets": presets}
+    context = {**context, **form.kinds(is_system=place.project.is_system), "form": form}
     return render_place(request, place, page, context, section=SECTION, status=400 if form.errors else 200)

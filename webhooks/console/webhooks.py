@@ -12,8 +12,7 @@ from projects.access import ForeignEntity, NoSuchEntity, entity
 from projects.console.forms import show_refusal
 from projects.console.keys import RotationForm
 from projects.console.page import Place, project_page, render_place
-from projects.event_registry import REGISTRY, kinds_for
-from projects.events import EventKind
+from projects.event_registry import kinds_for
 from projects.scopes import Scope
 from relay_project.web.errors import ApiError
 from webhooks.console.forms import WebhookForm, headers_text
@@ -28,13 +27,6 @@ from webhooks.subscriptions import (
     rotate_secret,
     update_webhook,
     webhooks_of,
-)
-
-# Sets that a button ticks.
-PRESETS = (
-    ("Delivery", tuple(kind for kind in EventKind if kind.startswith("send."))),
-    ("Problems", (EventKind.BOUNCED, EventKind.COMPLAINED, EventKind.FAILED, EventKind.SUPPRESSION_CREATED)),
-    ("Everything", tuple(EventKind)),
 )
 
 
@@ -74,8 +66,8 @@ def edit_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpRes
         "description": webhook.description,
         "events": webhook.events,
         "headers": headers_text(headers_of(webhook)),
-        "tags": ", ".join(webhook.tags),
-        "domains": ", ".join(webhook.domains),
+        "tags": webhook.tags,
+        "domains": webhook.domains,
     }
     form = WebhookForm(request.POST if request.method == "POST" else None, initial=initial)
     if request.method == "POST" and form.is_valid():
@@ -150,14 +142,9 @@ def webhook_or_404(place: Place, webhook_id: int) -> Webhook:
 def _form_page(
     request: HttpRequest, place: Place, form: WebhookForm, page: str, context: dict[str, object]
 ) -> HttpResponse:
-    chosen = list(form["events"].value() or [])
-    rows = [
-        {"value": kind.value, "help": REGISTRY[kind].short, "is_checked": kind.value in chosen}
-        for kind in kinds_for(place.project.is_system)
-    ]
-    presets = [(name, " ".join(kinds)) for name, kinds in PRESETS]
     has_options = any(form[name].value() or form.errors.get(name) for name in ("headers", "tags", "domains"))
-    context = {**context, "form": form, "event_rows": rows, "presets": presets, "has_options": has_options}
+    kinds = form.kinds(is_system=place.project.is_system)
+    context = {**context, **kinds, "form": form, "has_options": has_options}
     return render_place(request, place, page, context, section="webhooks", status=400 if form.errors else 200)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,15 @@ from django.db.models import QuerySet
 
 from projects.access import Caller, record_by
 from projects.api_keys import hash_token
-from projects.event_registry import kinds_for
 from projects.models import Project
 from relay_project.web.errors import ApiError, Violation, Violations, violation
-from relay_project.web.fields import BLANK, NOT_A_CHOICE
 from webhooks.feed import last_position
 from webhooks.mailbox.entry import PREFIX
 from webhooks.models.mailbox import MAX_NAME, Mailbox, MailboxEvent, MailboxItem, MailboxToken, TokenKind
+from webhooks.options import check_domains, check_events, check_tags
 
 MAX_DESCRIPTION = 1024  # characters
 MAX_TOKENS = 20  # of a mailbox
-MAX_FILTERS = 50
 TOKEN_BYTES = 24
 
 TOO_MANY = "You have reached the maximum number of mailboxes for this project."
@@ -35,7 +33,6 @@ BAD_NAME = (
 _NAME = re.compile(
     rf"[\w.~:@!$&'()*+,;=-]{{1,{MAX_NAME}}}"
 )  # what a path segment may hold (RFC 3986 §3.3), and letters
-_DOMAIN = re.compile(r"[a-z0-9.-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,13 @@ def create_mailbox(project: Project, name: str, change: MailboxChange, caller: C
             Project.objects.select_for_update(no_key=True).get(pk=project.pk)
             if mailboxes_of(project).count() >= settings.MAX_MAILBOXES:
                 raise ApiError(400, TOO_MANY)
-            mailbox = Mailbox.objects.create(project=project, name=name, position=last_position(cursor), **values)
+            mailbox = Mailbox.objects.create(
+                project=project,
+                name=name,
+                position=last_position(cursor),
+                is_enabled=change.is_enabled is not False,
+                **values,
+            )
             record_by(caller, "mailbox.created", mailbox, project, name=name, events=list(mailbox.events))
     except IntegrityError:
         raise violation("name", TAKEN) from None
@@ -72,12 +75,10 @@ def create_mailbox(project: Project, name: str, change: MailboxChange, caller: C
 
 
 def update_mailbox(mailbox: Mailbox, change: MailboxChange, caller: Caller | None = None) -> Mailbox:
-    """The mailbox after a partial update. One that had no events begins with those that come."""
+    """The mailbox after a partial update. One that had no events begins with those that come. Raises ApiError 404."""
     values = _checked(change, mailbox.project)
     with transaction.atomic(), connection.cursor() as cursor:
-        locked = Mailbox.objects.select_for_update(of=("self",)).select_related("project").filter(pk=mailbox.pk).first()
-        if locked is None:
-            raise ApiError(404, "Entity not found")
+        locked = _locked(mailbox)
         changed = {name: value for name, value in values.items() if getattr(locked, name) != value}
         begins = bool(changed.get("events")) and not locked.events
         for name, value in changed.items():
@@ -87,7 +88,22 @@ def update_mailbox(mailbox: Mailbox, change: MailboxChange, caller: Caller | Non
         if changed:
             locked.save(update_fields=[*changed, *(["position"] if begins else [])])
             record_by(caller, "mailbox.changed", locked, locked.project, **changed)
+        if change.is_enabled is not None:
+            switch_mailbox(locked, change.is_enabled, caller)
+            locked.is_enabled = change.is_enabled
     return locked
+
+
+def switch_mailbox(mailbox: Mailbox, is_enabled: bool, caller: Caller | None = None, **detail: Any) -> bool:
+    """Let people deposit and fetch, or nobody; False when it was so already. Raises ApiError 404 when it is gone."""
+    with transaction.atomic():
+        locked = _locked(mailbox)
+        if locked.is_enabled == is_enabled:
+            return False
+        Mailbox.objects.filter(pk=locked.pk).update(is_enabled=is_enabled)
+        action = "mailbox.enabled" if is_enabled else "mailbox.disabled"
+        record_by(caller, action, locked, locked.project, **detail)
+    return True
 
 
 def delete_mailbox(mailbox: Mailbox, caller: Caller | None = None) -> None:
@@ -121,32 +137,33 @@ def delete_token(token: MailboxToken, caller: Caller | None = None) -> None:
         token.delete()
 
 
+def _locked(mailbox: Mailbox) -> Mailbox:
+    """The row, locked until the transaction's end; raises ApiError 404 when it is gone."""
+    locked = Mailbox.objects.select_for_update(of=("self",)).select_related("project").filter(pk=mailbox.pk).first()
+    if locked is None:
+        raise ApiError(404, "Entity not found")
+    return locked
+
+
 def _checked(change: MailboxChange, project: Project) -> dict[str, Any]:
-    """The columns that an update sets; raises Violations."""
+    """The columns that an update sets; raises Violations that name every field."""
     values: dict[str, Any] = {}
     wrong: list[Violation] = []
-    if change.description is not None:
-        values["description"] = change.description
-    if change.is_enabled is not None:
-        values["is_enabled"] = change.is_enabled
-    if change.events is not None:
-        known = [kind.value for kind in kinds_for(project.is_system)]
-        wanted = list(change.events)
-        wrong += [Violation(f"events[{at}]", NOT_A_CHOICE) for at, kind in enumerate(wanted) if kind not in known]
-        values["events"] = [kind for kind in known if kind in wanted]
-    if change.tags is not None:
-        values["tags"] = list(dict.fromkeys(change.tags))
-    if change.domains is not None:
-        domains = [domain.strip().lower().rstrip(".") for domain in change.domains]
-        wrong += [
-            Violation(f"domains[{at}]", "This value is not a valid domain." if domain else BLANK)
-            for at, domain in enumerate(domains)
-            if not _DOMAIN.fullmatch(domain)
-        ]
-        values["domains"] = list(dict.fromkeys(domains))
-    for name in ("tags", "domains"):
-        if len(values.get(name, ())) > MAX_FILTERS:
-            wrong.append(Violation(name, f"This collection should contain {MAX_FILTERS} elements or less."))
+    for name, check in _CHECKS.items():
+        given = getattr(change, name)
+        try:
+            if given is not None:
+                values[name] = check(given, project)
+        except Violations as refusal:
+            wrong += refusal.violations
     if wrong:
         raise Violations(wrong)
     return values
+
+
+_CHECKS: Mapping[str, Callable[[Any, Project], Any]] = {
+    "description": lambda text, _: text,
+    "events": lambda kinds, project: check_events(kinds, project, may_be_none=True),
+    "tags": lambda tags, _: check_tags(tags),
+    "domains": lambda domains, _: check_domains(domains),
+}
