@@ -4,7 +4,8 @@ Deposits that come at once to a process share a transaction (db.gather). A mailb
 processes' deposits, so its limit is exact and of two equal deposits one is the first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -19,6 +20,8 @@ from relay_project.db.bound import bound_cursor
 from relay_project.db.gather import Gather
 from relay_project.db.locks import MAILBOX_DEPOSITS
 from webhooks.mailbox.figures import DEPOSITS
+from webhooks.mailbox.holding import warning_line
+from webhooks.notices import tell_of_filling
 
 CHANNEL = "relay_mailbox"  # the payload is the mailbox's id
 TOGETHER = 200  # deposits of one transaction
@@ -104,12 +107,15 @@ def _store(deposits: Sequence[_Deposit]) -> list[list[Deposited] | None]:
         _run(_LOCK, [MAILBOX_DEPOSITS, boxes])
         cursor.execute(_ROOM, {"ids": boxes, "now": now, "most": settings.MAILBOX_MAX_ITEMS})
         rows = cursor.fetchall()
-        room = {box: settings.MAILBOX_MAX_ITEMS - held for box, _, held in rows}
+        held = {box: items for box, _, items in rows}
+        room = {box: settings.MAILBOX_MAX_ITEMS - items for box, items in held.items()}
         known = _read_known(cursor, deposits, now)
         accepted, fresh = _admit(deposits, room, known)
         made = _insert(fresh, now)
         for box in {each.mailbox_id for each, _ in fresh} & {box for box, is_waited, _ in rows if is_waited}:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(box)])
+        refusing = {each.mailbox_id for each, fits in zip(deposits, accepted, strict=True) if not fits}
+        _warn(held, Counter(each.mailbox_id for each, _ in fresh), refusing)
     DEPOSITS.inc(len(made))
     found = {**known, **made}
     return [_answer(each, found, known) if fits else None for each, fits in zip(deposits, accepted, strict=True)]
@@ -130,6 +136,15 @@ def _admit(
             room[each.mailbox_id] -= len(new)
             fresh += [(each, item) for item in new.values()]
     return accepted, fresh
+
+
+def _warn(held: Mapping[int, int], added: Mapping[int, int], refusing: Container[int]) -> None:
+    """Have people told of a mailbox that refuses, or becomes nearly full just now; the others cost nothing."""
+    line = warning_line()
+    for box, before in held.items():
+        after = before + added.get(box, 0)
+        if box in refusing or before < line <= after:
+            tell_of_filling(box, after, is_refusing=box in refusing)
 
 
 def _read_known(cursor: CursorWrapper, deposits: Sequence[_Deposit], now: datetime) -> Known:

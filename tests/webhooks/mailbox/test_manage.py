@@ -1,15 +1,20 @@
-"""Mailboxes as people make and change them: over the API, in the console."""
+"""Mailboxes as people make and change them: over the API, in the console, and what they are told by mail."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts.models import AuditEntry
-from projects.models import Project
+from projects.models import Notice, Project
 from tests.projects.conftest import alice, api, foreign, project, signed_in  # noqa: F401
-from webhooks.mailbox.manage import MailboxChange, create_mailbox
+from webhooks.mailbox.deposit import deposit, new_item
+from webhooks.mailbox.manage import MailboxChange, create_mailbox, delete_mailbox
 from webhooks.models.mailbox import Mailbox
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -71,3 +76,58 @@ def test_the_console_reads_filters_between_commas_and_says_what_is_wrong(alice: 
     page = browser.post(path, {**filled, "domains": "shop.example, no domain"})
     assert page.status_code == 400
     assert "not a valid domain" in page.content.decode()
+
+
+# --- Notices -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fill(mailbox: Mailbox, settings: Any) -> Callable[..., bool]:
+    settings.MAILBOX_MAX_ITEMS = 10
+    counted = iter(range(1000))
+
+    def put(count: int) -> bool:
+        """Whether so many were taken."""
+        return deposit(mailbox.pk, "shop", [new_item(next(counted)) for _ in range(count)], NOW) is not None
+
+    return put
+
+
+def test_its_people_are_told_when_it_is_nearly_full_and_when_deposits_are_refused(
+    fill: Callable[..., bool],
+    project: Project,  # noqa: F811
+) -> None:
+    assert fill(7)
+    assert not Notice.objects.exists()
+    assert fill(2)
+    notice = Notice.objects.get()
+    assert (notice.project_id, notice.scope) == (project.pk, "webhooks.write")
+    assert "9 of 10" in notice.text
+    assert not fill(2)
+    assert not fill(2)
+    assert "refused" in Notice.objects.order_by("-id")[0].text
+    assert fill(1)
+    assert not fill(1)
+    assert Notice.objects.count() == 2, "each once in a day"
+
+
+def test_a_mailbox_filled_at_once_is_told_of_once(fill: Callable[..., bool]) -> None:
+    assert fill(10)
+    assert Notice.objects.count() == 1
+    assert not fill(1)
+    assert Notice.objects.count() == 2
+
+
+def test_nobody_is_told_where_notices_are_switched_off(fill: Callable[..., bool], settings: Any) -> None:
+    settings.NOTICES = False
+    assert fill(10)
+    assert not fill(1)
+    assert not Notice.objects.exists()
+
+
+def test_a_deposit_to_a_mailbox_that_is_gone_tells_nobody(fill: Callable[..., bool], mailbox: Mailbox) -> None:
+    delete_mailbox(mailbox)
+    mailbox.pk = 0
+    assert not fill(1)
+    assert not Notice.objects.exists()
+    assert AuditEntry.objects.count() == 0
