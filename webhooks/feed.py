@@ -26,6 +26,10 @@ _POSITIONS_OF_ONE = """
 SELECT position, event_id, project_id FROM projects_feedposition
  WHERE project_id = %(project)s AND position > %(after)s ORDER BY position LIMIT %(limit)s
 """
+_POSITION_OF_EVENT = """
+SELECT min(position) FROM projects_feedposition
+ WHERE event_id = %(event)s AND coalesce(project_id, %(project)s) = %(project)s
+"""
 _EVENTS = """
 SELECT id, project_id, kind, subject_kind, subject_id, version, payload FROM projects_event
  WHERE id = ANY(%(ids)s) AND id >= %(low)s AND id <= %(high)s
@@ -115,8 +119,8 @@ def last_position(cursor: CursorWrapper) -> int:
     return int(cursor.fetchone()[0])
 
 
-def position_of_event(cursor: CursorWrapper, event_id: int) -> int | None:
-    """Where an event stands; None when it has no position yet, or none any more."""
-    cursor.execute("SELECT min(position) FROM projects_feedposition WHERE event_id = %s", [event_id])
+def position_of_event(cursor: CursorWrapper, event_id: int, project_id: int) -> int | None:
+    """Where an event of a project stands; None when it has no position yet or none any more, or is another's."""
+    cursor.execute(_POSITION_OF_EVENT, {"event": event_id, "project": project_id})
     row = cursor.fetchone()
     return None if row is None or row[0] is None else int(row[0])

@@ -53,9 +53,10 @@ def test_a_reader_begins_at_the_end_or_goes_on_from_an_event():
     with connection.cursor() as cursor:
         assert last_position(cursor) == 0
         (known,) = emit(event(1, 1))
-        assert position_of_event(cursor, known) is None, "it has no position yet"
+        assert position_of_event(cursor, known, 1) is None, "it has no position yet"
         sequence()
-        assert position_of_event(cursor, known) == last_position(cursor) > 0
+        assert position_of_event(cursor, known, 1) == last_position(cursor) > 0
+        assert position_of_event(cursor, known, 2) is None, "it is another project's"
         Event.objects.all().delete()
         gone = read_feed(cursor, 0)
     assert (gone.events, gone.last > 0) == ([], True), "what retention took is passed over"
@@ -107,4 +108,4 @@ def test_no_reader_misses_an_event_that_commits_out_of_the_order_of_ids():
     assert subjects(all_of_them) + subjects(read(all_of_them.last)) == [2, 1]
     late = Event.objects.get(subject_id=1).pk
     with connection.cursor() as cursor:
-        assert position_of_event(cursor, late) == last_position(cursor)
+        assert position_of_event(cursor, late, 1) == last_position(cursor)

@@ -308,5 +308,8 @@ async def test_odd_spellings_of_this_machine_lead_nowhere(settings: Any, dialled
         settings.DNS_RESOLVERS = [("127.0.0.1", dns.port)]
         async with Poster() as poster:
             answers = [await call(poster, 80, host) for host in hosts]
-    assert {(answer.code, answer.text) for answer in answers} == {(0, PRIVATE), (0, "This is no URL that can be called.")}
+    assert {(answer.code, answer.text) for answer in answers} == {
+        (0, PRIVATE),
+        (0, "This is no URL that can be called."),
+    }
     assert dialled == []

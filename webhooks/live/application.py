@@ -65,7 +65,7 @@ class LiveApplication:
             await _preflight(send, _cors(scope))
             return
         try:
-            if scope["method"] not in ("GET", "HEAD"):
+            if scope["method"] != "GET":  # a HEAD's stream would be one that says nothing
                 raise ApiError(405, "Method not allowed.", headers={"Allow": "GET"})
             one, start = await self._open(scope)
         except ApiError as refused:

@@ -54,14 +54,16 @@ def read_start(project_id: int, after: int | None) -> Start:
             return Start(now, _last_of(cursor, project_id, now), True)
         if after == 0:
             return Start(0, 0, True)
-        found = position_of_event(cursor, after)
+        found = position_of_event(cursor, after, project_id)
         if found is not None:
             return Start(found, after, True)
-        # Retention took it, or it never was: with what is kept from about then.
+        # Retention took it, or it never was the project's: with what is kept from about then.
         cursor.execute(_NEXT, [min(after, MAX_ID)])
         row = cursor.fetchone()
-        position = row[0] - 1 if row and row[0] is not None else last_position(cursor)
-        return Start(position, after, False)
+        if row and row[0] is not None:
+            return Start(row[0] - 1, after, False)
+        now = last_position(cursor)  # an id of the future is none to resume from
+        return Start(now, _last_of(cursor, project_id, now), False)
 
 
 def _last_of(cursor: CursorWrapper, project_id: int, position: int) -> int:

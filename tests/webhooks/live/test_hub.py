@@ -162,14 +162,16 @@ def test_an_event_whose_body_cannot_be_made_stops_nobody(monkeypatch: pytest.Mon
 def test_a_stream_begins_after_an_event_or_now_and_says_what_may_be_gone():
     assert read_start(1, None).event_id == 0
     first, second = happen(1, 1, 2)
-    happen(2, 3)
+    (foreign,) = happen(2, 3)
     end = feed_end()
     assert read_start(1, None) == read_start(1, None).__class__(end, second, True)
     assert read_start(1, first).position == end - 2
     assert read_start(1, 0).position == 0
     gone = read_start(1, first - 1)
     assert (gone.position, gone.is_complete) == (end - 3, False), "with the first that is kept"
-    assert read_start(1, 2**53 - 1).position == end
+    future, others = read_start(1, 2**53 - 1), read_start(1, foreign)
+    assert (future.position, future.event_id, future.is_complete) == (end, second, False), "to resume from"
+    assert (others.position, others.is_complete) == (end, False), "as if there were no such event"
     page = read_page(1, end - 2, lambda event: True)
     assert ([one.event_id for one in page.items], page.end, page.is_full) == ([second], end, False)
     assert [one.event_id for one in read_page(1, 0, lambda event: event.subject_id == 1).items] == [first]

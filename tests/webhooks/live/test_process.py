@@ -30,6 +30,22 @@ async def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(run)
 
 
+PINGS = bytes((0x89, 0xFD, 0, 0, 0, 0)) + b"p" * 125
+EMPTY_FRAGMENTS = bytes((0x00, 0x80, 0, 0, 0, 0))
+ANOTHER_REQUEST = b"GET /api/console/live HTTP/1.1\r\nHost: live.test\r\n\r\n"
+
+
+async def until_cut(stream: Stream, flood: bytes) -> None:
+    """A client that talks without end, which costs the loop of all streams its time, is let go."""
+    try:
+        async with asyncio.timeout(5):
+            while True:
+                stream.writer.write(flood * 1000)
+                await stream.writer.drain()
+    except ConnectionError:
+        return
+
+
 async def take(stream: Stream, count: int) -> list[tuple[str | None, str, Any]]:
     found: list[tuple[str | None, str, Any]] = []
     async with asyncio.timeout(10):
@@ -81,7 +97,9 @@ def test_both_forms_tell_what_happens_go_on_after_a_restart(project: Any, foreig
         assert b"retry-after: 5" in full.value.head.lower()
         for other in others:
             other.close()
-        sse.close()
+        for flood in (PINGS, EMPTY_FRAGMENTS):
+            await until_cut(await WebSocket.open(live.address, "", by_key), flood)
+        await until_cut(sse, ANOTHER_REQUEST)
         socket.close()
         await asyncio.sleep(0)
 
