@@ -5,20 +5,20 @@ by one, and what counts is the time from an event's commit to its call; else all
 rate. The receiver is in this process and answers at once.
 """
 
-import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import uvloop
 
 from projects.events import NewEvent, emit
 from projects.models import Project
+from relay_project.bench.calls import OK, Called
 from relay_project.bench.facts import facts, percentiles
 from relay_project.bench.plan import BenchError, Plan
 from relay_project.bench.process import Meter, Process
@@ -26,8 +26,7 @@ from relay_project.bench.stage import make_stage, server_pid, wait_until
 from webhooks.models import Webhook
 
 KIND = "domain.created"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-HANGING = b"POST /hang"
+HANGING = b"/hang"
 EVENTS = 500  # of one transaction
 SETTLED_SECONDS = 1.0  # before the clock starts: the process is up and has looked
 
@@ -40,35 +39,19 @@ class _Heard:
     calls: int = 0
 
 
-class _Receiver(asyncio.Protocol):
-    """As much HTTP as one client needs that sends a request after the other."""
+class _Receiver(Called):
+    """Answers at once, or, where the path says so, never."""
 
     def __init__(self, heard: _Heard) -> None:
+        super().__init__()
         self._heard = heard
-        self._octets = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._octets += data
-        while True:
-            head, found, rest = self._octets.partition(b"\r\n\r\n")
-            if not found:
-                return
-            fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
-            length = int(fields.get(b"content-length", b"0"))
-            if len(rest) < length:
-                return
-            self._octets = rest[length:]
-            self._answer(head, fields.get(b"webhook-id", b""))
-
-    def _answer(self, head: bytes, event: bytes) -> None:
-        if head.startswith(HANGING):
+    def called(self, path: bytes, fields: Mapping[bytes, bytes], body: bytes) -> None:
+        if path.startswith(HANGING):
             return
         self._heard.calls += 1
-        self._heard.times.setdefault((head.split(b" ", 2)[1], event), time.time())
-        self._transport.write(ANSWER)
+        self._heard.times.setdefault((path, fields.get(b"webhook-id", b"")), time.time())
+        self.transport.write(OK)
 
 
 def webhooks(plan: Plan, folder: Path) -> dict[str, Any]:
