@@ -154,11 +154,30 @@ def test_a_window_grows_with_success_and_a_dead_endpoint_is_probed_by_one_call_a
     assert len(taken(lane)) == 20, "never more than the setting"
     for number in range(5, 25):
         lane.finish(row(number), False, 0, 0.0)
-    assert (lane.window, lane.is_failing, taken(lane, 1.0)) == (1.0, True, [])
-    assert lane.paused_until == MAX_PAUSE_SECONDS
-    [probe] = taken(lane, MAX_PAUSE_SECONDS)
-    lane.finish(row(probe), True, 0, MAX_PAUSE_SECONDS)
-    assert len(taken(lane, MAX_PAUSE_SECONDS)) == 2, "it works again"
+    assert (lane.window, lane.is_failing, taken(lane, 0.9)) == (1.0, True, [])
+    now, pauses = lane.paused_until, [lane.paused_until]
+    for _ in range(8):
+        [probe] = taken(lane, now)
+        lane.finish(row(probe), False, 0, now)
+        pauses.append(lane.paused_until - now)
+        now = lane.paused_until
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, MAX_PAUSE_SECONDS]
+    [probe] = taken(lane, now)
+    lane.finish(row(probe), True, 0, now)
+    assert len(taken(lane, now)) == 2, "it works again"
+
+
+def test_calls_that_a_restart_of_the_receiver_cut_together_cost_a_second_and_not_a_minute() -> None:
+    lane = Lane(1, 20, window=20.0)
+    lane.add(row(number) for number in range(1, 30))
+    cut = taken(lane)
+    assert len(cut) == 20
+    for number in cut:
+        lane.finish(row(number), False, 0, 0.01 * number)
+    assert lane.paused_until < 1.1
+    [probe] = taken(lane, lane.paused_until)
+    lane.finish(row(probe), True, 0, lane.paused_until)
+    assert not lane.is_failing
 
 
 def test_a_few_failures_pause_nothing_and_a_busy_receiver_is_left_alone() -> None:

@@ -136,8 +136,10 @@ class Lane:
             self.failures, self.paused_until = 0, 0.0
             self.window = min(self.window + max(1.0, min(self.window, FIRST_WINDOW)), float(self.max_window))
             return
-        self.failures += 1
         self.window = max(self.window / 2, 1.0)
+        if now < self.paused_until:  # it was in flight when the pause began: of one outage, not of one more
+            return
+        self.failures += 1
         excess = self.failures - FAILURES_BEFORE_PAUSE
         if excess >= 0:
             self.paused_until = now + min(2.0 ** min(excess, 10), MAX_PAUSE_SECONDS)
