@@ -59,7 +59,7 @@ bench-peers: setup ## against Postfix with OpenDKIM, which it installs as root w
 	@$(find_peers)
 	exec $(PYTHON) manage.py bench peers --repeat 3 --results docs/benchmarks $(ARGS)
 
-chaos: setup ## kill and starve every process under load, and count the mail (about half an hour)
+chaos: setup ## kill and starve every process under load, and count the mail (about 40 minutes)
 	@exec $(PYTHON) manage.py chaos --results docs/benchmarks/chaos.json $(ARGS)
 
 clean: ## remove .venv and caches (.relay, your data, stays)

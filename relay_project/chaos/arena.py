@@ -4,19 +4,21 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 
+from relay_project.bench.accept import await_ready
 from relay_project.bench.database import BenchDatabase
 from relay_project.bench.launch import environment
 from relay_project.bench.plan import BenchError, Plan
@@ -24,18 +26,31 @@ from relay_project.bench.process import Process, family
 from relay_project.chaos.witness import Witness
 from relay_project.db.child import tethered
 from relay_project.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from relay_project.quickstart.ports import choose_ports
+from relay_project.quickstart.ports import LOOPBACK, choose_ports
 
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 120.0  # for a short command of manage.py
+QUIET_SECONDS = 60.0  # without any progress; the longest lease is 45
 # Deadlines as short as they may be, so that leases run out and retries come within a trial.
 SETTINGS = {
     "CONVERSATION_SECONDS": "40",
     "LEASE_GRACE_SECONDS": "5",
     "RETRY_SCHEDULE": ",".join(["2s"] * 20),
+    "WEBHOOK_RETRY_SCHEDULE": ",".join(["2s"] * 20),
+    "PRIVATE_WEBHOOKS": "true",
     "SHUTDOWN_SECONDS": "10",
     "LOG_LEVEL": "info",
 }
+
+
+PROBES = {
+    "run_web": "PROBE_WEB",
+    "run_senders": "PROBE_SENDERS",
+    "run_webhooks": "PROBE_WEBHOOKS",
+    "run_smtp": "PROBE_SMTP",
+}
+
+Context = TypeVar("Context")
 
 
 class ChaosError(BenchError):
@@ -89,7 +104,8 @@ class Arena:
         self.loaders: list[Loader] = []
         self._stack = ExitStack()
         self._number = 0
-        self._project = ""
+        self._probes: dict[int, int] = {}  # pid → port
+        self.project = ""
         self.server = EmbeddedPostgres(folder / "data")
         self.env: dict[str, str] = {}
 
@@ -99,7 +115,7 @@ class Arena:
             stack.callback(self.server.stop)
             self.start_database()
             self.env = self._environment()
-            self._project = str(self.ask("prepare")["project"])
+            self.project = str(self.ask("prepare")["project"])
             self._stack = stack.pop_all()
         return self
 
@@ -130,6 +146,14 @@ class Arena:
             os.kill(pid, signal.SIGQUIT)
             wait_until(lambda: not self.server.is_running, 30, "PostgreSQL did not end")
 
+    def kill_database(self) -> None:
+        """SIGKILL for the server and all of its processes; the next start recovers."""
+        pid = self.server.pid
+        if pid is not None:
+            for each in family(pid):
+                hurt(each, signal.SIGKILL)
+            wait_until(lambda: not self.server.is_running, 30, "PostgreSQL did not end")
+
     def terminate(self, condition: str) -> int:
         """pg_terminate_backend for the sessions that meet a condition on pg_stat_activity; returns how many."""
         statement = f"""SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -152,10 +176,26 @@ class Arena:
 
     def start(self, *arguments: str, **settings: str) -> Process:
         """Start a command of manage.py that runs until the arena ends, or is hurt."""
-        probes = {"run_senders": "PROBE_SENDERS", "run_webhooks": "PROBE_WEBHOOKS", "run_smtp": "PROBE_SMTP"}
-        name = probes.get(arguments[0], "PROBE_HOUSEKEEPING")
-        ports = {name: f"127.0.0.1:{choose_ports({name: 0})[name]}"}
-        return self._stack.enter_context(Process(arguments, {**self.env, **ports, **settings}, self.folder))
+        name = PROBES.get(arguments[0], "PROBE_HOUSEKEEPING")
+        port = choose_ports({name: 0})[name]
+        own = {name: f"{LOOPBACK}:{port}", **settings}
+        process = self.enter(Process(arguments, {**self.env, **own}, self.folder))
+        self._probes[process.pid] = port
+        return process
+
+    def start_ready(self, *arguments: str, **settings: str) -> Process:
+        """The same; returns when its probe says that it is ready."""
+        process = self.start(*arguments, **settings)
+        await_ready(process, (LOOPBACK, self._probes[process.pid]))
+        return process
+
+    def enter(self, context: AbstractContextManager[Context]) -> Context:
+        """Something else that ends with the arena."""
+        return self._stack.enter_context(context)
+
+    def at_end(self, work: Callable[[], None]) -> None:
+        """Have it done when the arena ends."""
+        self._stack.callback(work)
 
     def start_senders(self) -> Process:
         """Two sender processes under their supervisor; returns when each serves an IP."""
@@ -177,7 +217,7 @@ class Arena:
     def load(self, messages: int = 0, pace: float = 300, batch: int = 10) -> Loader:
         """Begin to accept that many messages (0: the trial's number), `pace` a second."""
         messages = messages or self.messages
-        process = self._inside("load", self._project, str(self._number), str(messages), str(batch), str(pace))
+        process = self._inside("load", self.project, str(self._number), str(messages), str(batch), str(pace))
         self._number += messages
         loader = Loader(process)
         loader.reader = threading.Thread(target=loader.read, daemon=True)
@@ -250,3 +290,24 @@ def wait_until(condition: Callable[[], bool], seconds: float, otherwise: str) ->
         if time.monotonic() > give_up:
             raise ChaosError(f"{otherwise} within {seconds:.0f} seconds.")
         time.sleep(POLL_SECONDS)
+
+
+def await_progress(is_done: Callable[[], bool], progress: Callable[[], int]) -> None:
+    """Wait for it as long as there is some progress; raises ChaosError after QUIET_SECONDS without any."""
+    last, since = progress(), time.monotonic()
+    while not is_done():
+        time.sleep(POLL_SECONDS)
+        now = progress()
+        if now != last:
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > QUIET_SECONDS:
+            raise ChaosError(f"Nothing moved for {QUIET_SECONDS:.0f} seconds.")
+
+
+def answers(port: int) -> bool:
+    """Whether somebody takes a connection within a second."""
+    try:
+        with socket.create_connection((LOOPBACK, port), 1.0):
+            return True
+    except OSError:
+        return False

@@ -8,11 +8,13 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from projects.event_registry import REGISTRY
 from projects.models import Project
 from relay_project.bench.letters import letter
 from relay_project.bench.stage import make_stage, take
@@ -20,10 +22,14 @@ from sending.backlog.ledger import read_ledger
 from sending.deliver.giveback import LOST_TEXT
 from sending.models import Send
 from sending.retry import RetryRefused, retry
+from webhooks.mailbox.manage import MailboxChange, create_mailbox, create_token
+from webhooks.models import Mailbox, TokenKind, Webhook
+from webhooks.subscriptions import create_webhook
 
 BODY_BYTES = 1500
 PAUSE_SECONDS = 0.5  # after a failed batch
 HURRY_ROWS = 50
+ABOUT_MAIL = [kind.value for kind, described in REGISTRY.items() if described.subject == "send"]
 NUMBER = r"([0-9]+)@"
 
 
@@ -79,6 +85,46 @@ def _in_flight() -> list[Send]:
         )
         ids = [row[0] for row in cursor.fetchall()]
     return list(Send.objects.filter(pk__in=ids))
+
+
+def subscribe(project_id: int, url: str) -> None:
+    """A webhook that is told of all that happens to a mail."""
+    webhook, secret = create_webhook(Project.objects.get(pk=project_id), url, ABOUT_MAIL)
+    say(id=webhook.pk, secret=secret)
+
+
+def open_mailbox(project_id: int, name: str) -> None:
+    """A mailbox that subscribes to the same, with a token for each side."""
+    mailbox = create_mailbox(Project.objects.get(pk=project_id), name, MailboxChange(events=ABOUT_MAIL))
+    tokens = {kind.value: create_token(mailbox, kind, "chaos")[1] for kind in TokenKind}
+    say(id=mailbox.pk, **tokens)
+
+
+def mailbox_events(mailbox_id: int) -> None:
+    """What a mailbox was to be told."""
+    mailbox = Mailbox.objects.get(pk=mailbox_id)
+    say(events=_events_of(mailbox.project_id, mailbox.events))
+
+
+def deliveries(webhook_id: int) -> None:
+    """What a webhook was to be told, and what the database says of it."""
+    webhook = Webhook.objects.get(pk=webhook_id)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT event_id::text, encode(sha256(convert_to(request_body, 'UTF8')), 'hex'), status
+                 FROM webhooks_webhookdelivery WHERE webhook_id = %s""",
+            [webhook_id],
+        )
+        rows = cursor.fetchall()
+    say(events=_events_of(webhook.project_id, webhook.events), deliveries=rows)
+
+
+def _events_of(project_id: int, kinds: Sequence[str]) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id::text FROM projects_event WHERE project_id = %s AND kind = ANY(%s)", [project_id, list(kinds)]
+        )
+        return [event_id for (event_id,) in cursor.fetchall()]
 
 
 def report() -> None:

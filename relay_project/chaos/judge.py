@@ -4,12 +4,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from relay_project.chaos.arena import Arena, ChaosError, wait_until
-from relay_project.chaos.trials import Trial, small_disk
+from relay_project.chaos.trials import Told, Trial, small_disk
 from relay_project.chaos.witness import Witness
 from relay_project.db.embedded import make_temporary_folder
 
@@ -33,26 +33,31 @@ class Verdict:
     events_lost: int  # without a position in the feed
     may_duplicate: bool
     seconds: float
+    told: Told | None = None  # where the trial asks for that
 
     @property
     def is_good(self) -> bool:
         """Whether the promise was kept."""
         excess = self.unexplained or (self.duplicates and not self.may_duplicate)
-        return not (self.lost or self.stuck or excess or self.events_lost)
+        is_told = self.told is None or self.told.is_good
+        return is_told and not (self.lost or self.stuck or excess or self.events_lost)
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "is_good": self.is_good}
+        record = {name: value for name, value in asdict(self).items() if name != "told"}
+        told = {} if self.told is None else {"told": self.told.as_record()}
+        return {**record, **told, "is_good": self.is_good}
 
 
 def judge(trial: Trial, messages: int) -> Verdict:
     """Run one trial. Raises ChaosError where it could not take place, LeftOut where this machine cannot."""
     began = time.monotonic()
-    witness = Witness(cut_share=trial.cut_share)
+    witness = Witness(trial.slow, trial.cut_share)
     with _folder(trial) as folder, Arena(folder, messages, witness) as arena:
-        trial.act(arena)
+        ask = trial.act(arena)
         report = _settle(arena)
-        return _verdict(trial, arena, report, time.monotonic() - began)
+        told = ask() if ask else None
+        return replace(_verdict(trial, arena, report, time.monotonic() - began), told=told)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,14 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from relay_project.bench.process import Process, family
-from relay_project.chaos.arena import Arena, ChaosError, alive, hurt, kill_all, wait_until
+from relay_project.chaos.arena import Arena, ChaosError, alive, answers, hurt, kill_all, wait_until
+from relay_project.chaos.mailbox import kill_in_turn
 from relay_project.chaos.noise import Port, make_noise
+from relay_project.chaos.webhooks import kill_both_sides
 from relay_project.chaos.witness import STEPS
 from relay_project.db.postgres_binaries import account_for
 from relay_project.quickstart.ports import choose_ports
 
+MESSAGES = 2000  # of a trial
 PATIENCE = 60.0  # seconds for a step to be reached
 LEASE_SECONDS = 45.0  # CONVERSATION_SECONDS and LEASE_GRACE_SECONDS of the arena
 DISK_MIB = 640  # of the small disk: a fresh database, its write-ahead log, and little more
@@ -29,18 +32,34 @@ NOISE = 20_000  # inputs
 MAY_GROW_BYTES = 32 * 1024 * 1024  # of the SMTP server, from the first tenth of the noise on; caches fill until then
 
 
+class Told(Protocol):
+    """What those saw who are told of mail."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the promise was kept."""
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON."""
+
+
 class LeftOut(ChaosError):
     """This machine cannot do that; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One misfortune. Without `may_duplicate` not one copy too many is allowed."""
+    """One misfortune. Without `may_duplicate` not one copy too many is allowed.
+
+    `act` may give a question back, which is asked when the mail has settled: what became of those who are told of it.
+    """
 
     says: str
-    act: Callable[[Arena], None]
+    act: Callable[[Arena], Callable[[], Told] | None]
     may_duplicate: bool = True
     cut_share: float = 0.0  # of messages that the receiver takes without saying so
+    slow: float = 0.2  # seconds at most before it says so
+    messages: int = MESSAGES  # unless another number is asked for
     on_small_disk: bool = False
 
 
@@ -252,15 +271,6 @@ def shout_at_the_way_in(arena: Arena) -> None:
     loader.join(PATIENCE * 3)
 
 
-def answers(port: int) -> bool:
-    """Whether somebody takes a connection within a second, and says so where that is done in clear text."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1.0):
-            return True
-    except OSError:
-        return False
-
-
 @contextmanager
 def small_disk() -> Iterator[Path]:
     """A tmpfs of DISK_MIB; raises LeftOut where mounting is not allowed."""
@@ -293,6 +303,13 @@ TRIALS = {
     "deploy": Trial("three rolling deploys", deploy, may_duplicate=False),
     "kill-while-accepting": Trial("the accepting process is killed four times", kill_while_accepting, may_duplicate=False),
     "kill-readers": Trial("the readers of the event log and housekeeping are killed", kill_readers, may_duplicate=False),
+    "webhooks": Trial(
+        "run_webhooks and the receiver of its calls are killed eight times each, half of them together",
+        kill_both_sides, may_duplicate=False, slow=0.02, messages=50_000,
+    ),
+    "mailbox": Trial(
+        "the web, the sequencer, sessions and the database are killed in turn while a mailbox is used", kill_in_turn
+    ),
     "lose-replies": Trial("the receiver takes 2 % of the mail without saying so", lose_replies, cut_share=0.02),
     "noise": Trial("20,000 peers of the SMTP server talk nonsense", shout_at_the_way_in, may_duplicate=False),
     "fill-the-disk": Trial("the database's disk is full for ten seconds", fill_the_disk, on_small_disk=True),

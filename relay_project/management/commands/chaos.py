@@ -15,7 +15,7 @@ from relay_project.bench.plan import BenchError
 from relay_project.chaos import inside
 from relay_project.chaos.judge import Verdict, judge
 from relay_project.chaos.reading import EACH, SAYS, read_noise
-from relay_project.chaos.trials import TRIALS, LeftOut
+from relay_project.chaos.trials import MESSAGES, TRIALS, LeftOut
 from relay_project.supervise import sigterm_as_interrupt
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -33,7 +33,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("trials", nargs="*", metavar="TRIAL", help="all by default; `list` names them")
-        parser.add_argument("--messages", type=int, default=2000, help="of each trial (50 to 50,000)")
+        parser.add_argument(
+            "--messages", type=int, help="of each trial (50 to 50,000; default: 2,000, `webhooks` 50,000)"
+        )
         parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
         parser.add_argument("--results", type=Path, help="a file for the figures")
         parser.add_argument("--inside", nargs="+", help=SUPPRESS)
@@ -51,7 +53,7 @@ class Command(BaseCommand):
         for name in names:
             if name not in NAMES:
                 raise CommandError(f"TRIAL: {name!r} is none of {', '.join(NAMES)}.")
-        if not 50 <= options["messages"] <= 50_000:
+        if options["messages"] is not None and not 50 <= options["messages"] <= 50_000:
             raise CommandError("--messages must be from 50 to 50,000.")
         try:
             with sigterm_as_interrupt():
@@ -73,13 +75,13 @@ class Command(BaseCommand):
         if broken:
             raise CommandError(f"A promise was broken: {', '.join(broken)}.")
 
-    def _run_one(self, name: str, messages: int) -> dict[str, Any]:
+    def _run_one(self, name: str, messages: int | None) -> dict[str, Any]:
         if name == PARSERS:
-            reading = read_noise(messages * EACH)
+            reading = read_noise((messages or MESSAGES) * EACH)
             self.stdout.write(f"{name:22} {reading}" + ("" if reading.is_good else "  BROKEN"))
             return reading.as_record()
         try:
-            verdict = judge(TRIALS[name], messages)
+            verdict = judge(TRIALS[name], messages or TRIALS[name].messages)
         except LeftOut as error:
             self.stdout.write(f"{name:22} left out: {error}")
             return {"left_out": str(error)}
@@ -105,13 +107,18 @@ def _write(path: Path, record: dict[str, Any]) -> None:
 def _line(name: str, verdict: Verdict) -> str:
     record = verdict.as_record()
     figures = " ".join(f"{record[column]:>11,}" for column in COLUMNS)
-    return f"{name:22} {figures}" + ("" if verdict.is_good else "  BROKEN")
+    told = "" if verdict.told is None else f"\n{'':22} {verdict.told}"
+    return f"{name:22} {figures}" + ("" if verdict.is_good else "  BROKEN") + told
 
 
 def _run_inside(name: str, *words: str) -> None:
     commands: dict[str, Callable[[], None]] = {
         "prepare": inside.prepare,
         "load": lambda: inside.load(int(words[0]), int(words[1]), int(words[2]), int(words[3]), float(words[4])),
+        "subscribe": lambda: inside.subscribe(int(words[0]), words[1]),
+        "deliveries": lambda: inside.deliveries(int(words[0])),
+        "open_mailbox": lambda: inside.open_mailbox(int(words[0]), words[1]),
+        "mailbox_events": lambda: inside.mailbox_events(int(words[0])),
         "hurry": lambda: inside.hurry(float(words[0])),
         "report": inside.report,
     }
