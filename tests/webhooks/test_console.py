@@ -10,7 +10,9 @@ from django.test import Client
 
 from projects.models import Notice
 from webhooks.console.forms import HIDDEN
-from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookReplay
+from webhooks.mailbox.manage import create_token
+from webhooks.models import DisabledReason, Mailbox, Webhook, WebhookDelivery, WebhookReplay
+from webhooks.models.mailbox import TokenKind
 from webhooks.subscriptions import headers_of
 from webhooks.switch import disable
 
@@ -89,6 +91,15 @@ def test_values_of_headers_are_written_and_never_shown(browser, place, webhook):
     assert (webhook.tags, webhook.domains) == (["a", "b"], ["shop.example"])
     for wrong in ("no colon", "Host: x", f"X-New: {HIDDEN}", "X-A: 1\nX-A: 2"):
         assert browser.post(edit, {**form, "headers": wrong}).status_code == 400, wrong
+
+
+def test_a_mailbox_may_be_named_by_a_did_with_a_port_and_its_page_says_how_to_call_it(browser, project):
+    page = browser.post(f"/console/{project.pk}/mailboxes/new", {"name": "did:web:shop.example%3A8443"}, follow=True)
+    assert "/v1/mailbox/did:web:shop.example%253A8443</code>" in page.content.decode()
+    token = create_token(Mailbox.objects.get(), TokenKind.DEPOSIT, "till")[1]
+    sent = {"data": {"payload": 1}, "content_type": "application/json", "headers": {"Authorization": f"Bearer {token}"}}
+    assert Client().post("/v1/mailbox/did:web:shop.example%253A8443", **sent).status_code == 202
+    assert Client().post("/v1/mailbox/did:web:shop.example%3A8443", **sent).status_code == 404
 
 
 def test_a_test_is_sent_and_its_delivery_shown(browser, place, webhook):

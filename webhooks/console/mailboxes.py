@@ -1,5 +1,7 @@
 """Mailboxes: the list, making one, what it is told of, its tokens (each shown once), and what lies in it."""
 
+from urllib.parse import quote
+
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -31,6 +33,7 @@ from webhooks.models.mailbox import MAX_NAME, Mailbox, MailboxToken, TokenKind
 
 READ, WRITE = Scope.WEBHOOKS_READ, Scope.WEBHOOKS_WRITE
 SECTION = "mailboxes"
+UNQUOTED = "~:@!$&'()*+,;="  # of a path segment (RFC 3986 §3.3), beside what quote() leaves
 
 
 class ChangeForm(ToldForm):
@@ -101,7 +104,7 @@ def one_mailbox(request: HttpRequest, place: Place, mailbox_id: int) -> HttpResp
     tokens = list(mailbox.tokens.order_by("id"))
     context = {
         "mailbox": mailbox,
-        "address": f"{settings.WEB_URL}/v1/mailbox/{mailbox.name}",
+        "address": f"{settings.WEB_URL}/v1/mailbox/{quote(mailbox.name, safe=UNQUOTED)}",
         "holding": holding_of(mailbox, timezone.now()),
         "most": settings.MAILBOX_MAX_ITEMS,
         "tokens": tokens,

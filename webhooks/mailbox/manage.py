@@ -27,12 +27,12 @@ TOO_MANY = "You have reached the maximum number of mailboxes for this project."
 TOO_MANY_TOKENS = "You have reached the maximum number of tokens for this mailbox."
 TAKEN = "This name is taken."
 BAD_NAME = (
-    "A name has 1 to 255 characters: letters, digits and any of . _ ~ : @ ! $ & ' ( ) * + , ; = -, not . or .. alone"
+    "A name has 1 to 255 characters: letters, digits and any of . _ ~ : @ ! $ & ' ( ) * + , ; = % -, not . or .. alone"
 )
 
 _NAME = re.compile(
-    rf"[\w.~:@!$&'()*+,;=-]{{1,{MAX_NAME}}}"
-)  # what a path segment may hold (RFC 3986 §3.3), and letters
+    rf"[\w.~:@!$&'()*+,;=%-]{{1,{MAX_NAME}}}"
+)  # what a path segment may hold (RFC 3986 §3.3), and letters; a DID's own %3A is part of its name
 
 
 @dataclass(frozen=True, slots=True)
