@@ -95,7 +95,7 @@ def test_values_of_headers_are_written_and_never_shown(browser, place, webhook):
 
 def test_a_mailbox_may_be_named_by_a_did_with_a_port_and_its_page_says_how_to_call_it(browser, project):
     page = browser.post(f"/console/{project.pk}/mailboxes/new", {"name": "did:web:shop.example%3A8443"}, follow=True)
-    assert "/v1/mailbox/did:web:shop.example%253A8443</code>" in page.content.decode()
+    assert "/v1/mailbox/did:web:shop.example%253A8443</code>" in page.content.decode().replace("<wbr>", "")
     token = create_token(Mailbox.objects.get(), TokenKind.DEPOSIT, "till")[1]
     sent = {"data": {"payload": 1}, "content_type": "application/json", "headers": {"Authorization": f"Bearer {token}"}}
     assert Client().post("/v1/mailbox/did:web:shop.example%253A8443", **sent).status_code == 202
