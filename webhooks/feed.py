@@ -4,7 +4,6 @@ A position is visible only when all before it are, so whoever trusts `position >
 last position that it was shown, which moves past events that it did not ask for.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import Any
 import orjson
 from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import DAY_OF_IDS, id_time
+from relay_project.db.ids import by_day, id_time
 
 LIMIT = 500  # positions a reading
 
@@ -103,12 +102,9 @@ def events_at(
 
 def events_by_id(cursor: CursorWrapper, event_ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
     """(project_id, kind, subject_kind, subject_id, version, payload) of those that are still kept."""
-    days: dict[int, list[int]] = defaultdict(list)
-    for event_id in event_ids:  # by days: beside one old id, each of the others would be sought in all days since
-        days[event_id // DAY_OF_IDS].append(event_id)
     found: dict[int, tuple[Any, ...]] = {}
-    for ids in days.values():
-        cursor.execute(_EVENTS, {"ids": ids, "low": min(ids), "high": max(ids)})
+    for ids in by_day(event_ids):
+        cursor.execute(_EVENTS, {"ids": ids, "low": ids[0], "high": ids[-1]})
         found.update((row[0], (*row[1:-1], orjson.loads(row[-1]))) for row in cursor.fetchall())
     return found
 

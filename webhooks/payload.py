@@ -6,7 +6,7 @@ is shown as the event left it, whatever happened to it after.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from projects.event_registry import REGISTRY
 from projects.events import PAYLOAD_VERSION, EventKind
 from projects.objects import timestamp
-from relay_project.db.ids import DAY_OF_IDS, hours_after, id_soon
+from relay_project.db.ids import by_day, hours_after, id_soon
 from relay_project.mail.address import suppression_key
 from sending.models import Attempt, AttemptRecipient, Send, Suppression
 from sending.objects import attempt_object, send_objects
@@ -165,14 +165,14 @@ _TELLING: Mapping[str, Callable[[FeedEvent, _Known], Object]] = {
 
 
 def _read_sends(known: _Known, send_ids: Iterable[int]) -> None:
-    for ids in _by_day(send_ids):
+    for ids in by_day(send_ids):
         sends = list(Send.objects.filter(id__in=ids, id__gte=ids[0], id__lte=ids[-1]).only(*_SENDS))
         known.sends.update((told["id"], told) for told in send_objects(sends))
         known.lists.update((send.pk, send.list) for send in sends)
 
 
 def _read_attempts(known: _Known, attempt_ids: Iterable[int]) -> None:
-    for ids in _by_day(attempt_ids):
+    for ids in by_day(attempt_ids):
         attempts = Attempt.objects.filter(id__in=ids, id__gte=ids[0], id__lte=ids[-1])
         until = min(hours_after(ids[-1], _RESULT_HOURS), id_soon())
         results: dict[int, list[AttemptRecipient]] = defaultdict(list)
@@ -196,15 +196,6 @@ def _read_suppressions(known: _Known, events: Sequence[FeedEvent]) -> None:
     ):
         for row in rows:
             known.suppressions.setdefault(row.email, []).append(row)
-
-
-def _by_day(ids: Iterable[int]) -> Iterator[list[int]]:
-    """The ids of each day by themselves, sorted: beside one old id, each other one would be sought in every day since."""
-    days: dict[int, list[int]] = defaultdict(list)
-    for each in ids:
-        days[each // DAY_OF_IDS].append(each)
-    for same in days.values():
-        yield sorted(same)
 
 
 def _number(event: FeedEvent, name: str) -> int | None:

@@ -6,7 +6,12 @@ Ids order by millisecond, not within one: where order inside a batch matters a `
 
 import secrets
 import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 EPOCH_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z in Unix milliseconds
 SEQUENCE_BITS = 12
@@ -22,6 +27,17 @@ def id_floor(moment: datetime) -> int:
 
 
 DAY_OF_IDS = id_floor(datetime(2020, 1, 2, tzinfo=UTC))  # how far apart the ids of two following days are
+
+
+def by_day(rows: Iterable[Row], id_of: Callable[[Row], int] = int) -> list[list[Row]]:  # type: ignore[assignment]
+    """Rows (or ids) of each day by themselves, sorted by their ids, the earliest day first.
+
+    For statements over partitions of days: beside one old id, each other one would be sought in every day since.
+    """
+    days: dict[int, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=id_of):
+        days[id_of(row) // DAY_OF_IDS].append(row)
+    return list(days.values())
 
 
 def id_time(identifier: int) -> datetime:

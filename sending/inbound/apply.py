@@ -21,7 +21,7 @@ from django.db.backends.utils import CursorWrapper
 from ips.incidents import Sighting, sight
 from projects.events import EventKind, NewEvent, emit_many
 from relay_project.db.bound import bound_cursor
-from relay_project.db.ids import id_time
+from relay_project.db.ids import by_day
 from relay_project.mail.reports.model import ReportKind
 from relay_project.mail.text import clean
 from sending import soft_bounces
@@ -196,11 +196,7 @@ def _move(cursor: CursorWrapper, blows: Sequence[Blow]) -> dict[tuple[int, str],
         (FeedbackType.BOUNCE, RecipientStatus.BOUNCED, _BOUNCING),
         (FeedbackType.COMPLAINT, RecipientStatus.COMPLAINED, _COMPLAINING),
     ):
-        days: dict[object, list[int]] = {}
-        for blow in blows:
-            if blow.type is kind:
-                days.setdefault(id_time(blow.target.recipient_id).date(), []).append(blow.target.recipient_id)
-        for ids in days.values():  # in order, as the blows are
+        for ids in by_day(blow.target.recipient_id for blow in blows if blow.type is kind):
             cursor.execute(_RECIPIENTS, [status.value, ids, ids[0], ids[-1], list(from_)])
             moved |= {(recipient_id, kind.value): tries for recipient_id, tries in cursor.fetchall()}
     if moved:

@@ -16,7 +16,7 @@ its lease is over. Only a bad MAC is a forgery.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import MAX_ID, hours_after, id_of_uuid, id_time
+from relay_project.db.ids import MAX_ID, by_day, hours_after, id_of_uuid, id_time
 from relay_project.db.keyring import ring
 from relay_project.mail.address import suppression_key
 from relay_project.mail.reports.model import Report
@@ -263,7 +263,7 @@ def _look_up(cursor: CursorWrapper, named: Sequence[_Named]) -> _Known:
     known = _Known()
     attempts = {one.token.attempt_id for one in named if one.token}
     sends = {one.send_id for one in named if one.send_id is not None}
-    for ids in _by_day(attempts):
+    for ids in by_day(_possible(attempts)):
         values: dict[str, Any] = _range(ids) | {"later": hours_after(ids[-1], SETTLED_HOURS)}
         cursor.execute(_ATTEMPTS, values)
         known.ways |= {row[0]: Way(*row[1:]) for row in cursor.fetchall()}
@@ -274,7 +274,7 @@ def _look_up(cursor: CursorWrapper, named: Sequence[_Named]) -> _Known:
         cursor.execute(_IN_FLIGHT, [sorted(sends), sorted(unsettled)])
         for attempt_id, recipient_id in cursor.fetchall():
             known.in_flight[attempt_id].add(recipient_id)
-    for ids in _by_day(sends):
+    for ids in by_day(_possible(sends)):
         values = _range(ids) | {"soon": hours_after(ids[-1], 1)}
         cursor.execute(_SENDS, values)
         known.sends |= {send_id: _Send(*row) for send_id, *row in cursor.fetchall()}
@@ -284,17 +284,13 @@ def _look_up(cursor: CursorWrapper, named: Sequence[_Named]) -> _Known:
     return known
 
 
+def _possible(ids: Iterable[int]) -> Iterator[int]:
+    """Those that could ever be made: reports say what they like."""
+    return (each for each in ids if 0 < each <= MAX_ID)
+
+
 def _range(ids: Sequence[int]) -> dict[str, Any]:
     return {"ids": list(ids), "low": ids[0], "high": ids[-1]}
-
-
-def _by_day(ids: Iterable[int]) -> list[list[int]]:
-    """Ids of each day, sorted: with one old id among them, each of the others would be looked for in every day since."""
-    days: dict[object, list[int]] = defaultdict(list)
-    for each in sorted(ids):
-        if 0 < each <= MAX_ID:
-            days[id_time(each).date()].append(each)
-    return list(days.values())
 
 
 # --- What that makes of the report ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from projects.events import EventKind
-from relay_project.db.ids import DAY_OF_IDS, id_time
+from relay_project.db.ids import by_day, id_time
 from sending.models import RecipientStatus
 from sending.statistics.latency import bucket_of
 from sending.statistics.positions import OUTCOMES, move, position_of, reading
@@ -86,11 +86,11 @@ def fold_outcomes(limit: int = BATCH) -> int:
 
 def _count(cursor: CursorWrapper, event_ids: Sequence[int]) -> None:
     kinds = list(_STATES)
-    subjects = {row[0] for row in _by_day(cursor, _SUBJECTS, event_ids, kinds=kinds)}
+    subjects = {row[0] for row in _rows_of(cursor, _SUBJECTS, event_ids, kinds=kinds)}
     stories = _stories(cursor, subjects, max(event_ids), kinds)
-    sends = {row[0]: _sent(row) for row in _by_day(cursor, _SENDS, subjects)}
+    sends = {row[0]: _sent(row) for row in _rows_of(cursor, _SENDS, subjects)}
     attempts = {told.attempt_id for story in stories for told in story if told.attempt_id is not None}
-    ways = {row[0]: Way(row[1], row[2]) for row in _by_day(cursor, _ATTEMPTS, attempts)}
+    ways = {row[0]: Way(row[1], row[2]) for row in _rows_of(cursor, _ATTEMPTS, attempts)}
     tally, wanted = Tally(), set(event_ids)
     for story in stories:
         sent = sends.get(story[0].send_id)
@@ -102,7 +102,7 @@ def _count(cursor: CursorWrapper, event_ids: Sequence[int]) -> None:
 def _stories(cursor: CursorWrapper, subjects: Iterable[int], until: int, kinds: list[str]) -> list[list[_Told]]:
     """Each recipient's events, the oldest first; those that name no recipient count nobody."""
     found: dict[int, list[_Told]] = defaultdict(list)
-    for event_id, send_id, recipient_id, kind, attempt_id in _by_day(
+    for event_id, send_id, recipient_id, kind, attempt_id in _rows_of(
         cursor, _STORY, subjects, kinds=kinds, until=until
     ):
         if recipient_id is not None:
@@ -143,12 +143,8 @@ def _count_more(told: _Told, before: RecipientStatus | None, sent: _Sent, way: W
         tally.add_latency(sent.mail, way, bucket_of(took.total_seconds()))
 
 
-def _by_day(cursor: CursorWrapper, statement: str, ids: Iterable[int], **values: Any) -> Iterator[tuple[Any, ...]]:
-    """Run a statement for the ids of each day by themselves: with one old id among them, each of the others would be
-    looked for in every day since."""
-    days: dict[int, list[int]] = defaultdict(list)
-    for each in ids:
-        days[each // DAY_OF_IDS].append(each)
-    for same in days.values():
-        cursor.execute(statement, {**values, "ids": same, "low": min(same), "high": max(same)})
+def _rows_of(cursor: CursorWrapper, statement: str, ids: Iterable[int], **values: Any) -> Iterator[tuple[Any, ...]]:
+    """Run a statement for the ids of each day by themselves."""
+    for same in by_day(ids):
+        cursor.execute(statement, {**values, "ids": same, "low": same[0], "high": same[-1]})
         yield from cursor.fetchall()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projects.models import Event
-from relay_project.db.ids import MAX_ID, hours_after, id_floor, id_of_uuid, id_time, uuid_of
+from relay_project.db.ids import MAX_ID, by_day, hours_after, id_floor, id_of_uuid, id_time, uuid_of
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 MOMENTS = st.timedeltas(timedelta(0), timedelta(days=25_000)).map(EPOCH.__add__)  # until 2088
@@ -75,3 +75,12 @@ def test_bulk_create_on_a_partitioned_model_sets_the_keys():
     )
     assert all(isinstance(event.pk, int) for event in made)
     assert {event.pk: event.payload for event in made} == {e.pk: e.payload for e in Event.objects.all()}
+
+
+@given(ids=st.lists(IDS, max_size=30))
+def test_ids_of_a_day_stand_together_and_sorted(ids):
+    days = by_day(ids)
+    assert [each for same in days for each in same] == sorted(ids)
+    dates = [{id_time(each).date() for each in same} for same in days]
+    assert all(len(same) == 1 for same in dates)
+    assert len({date for same in dates for date in same}) == len(days)

@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from relay_project.db import keyring
-from relay_project.db.ids import DAY_OF_IDS
+from relay_project.db.ids import by_day
 from webhooks.deliver.lane import Hook, Row
 from webhooks.write import FIRST
 
@@ -174,12 +174,9 @@ def _waiting(cursor: CursorWrapper, wanted: Sequence[Wanted], found: Found) -> l
 
 def _contents(cursor: CursorWrapper, delivery_ids: Iterable[int]) -> dict[int, tuple[int, str, str]]:
     """Event, URL and body, by delivery; a statement for each day."""
-    days: dict[int, list[int]] = defaultdict(list)
-    for delivery_id in delivery_ids:
-        days[delivery_id // DAY_OF_IDS].append(delivery_id)
     found: dict[int, tuple[int, str, str]] = {}
-    for ids in days.values():
-        cursor.execute(_BODIES, {"ids": ids, "low": min(ids), "high": max(ids)})
+    for ids in by_day(delivery_ids):
+        cursor.execute(_BODIES, {"ids": ids, "low": ids[0], "high": ids[-1]})
         found.update((delivery_id, (event, url, body)) for delivery_id, event, url, body in cursor.fetchall())
     return found
 

@@ -4,7 +4,6 @@ A result that comes after another process made the same try changes nothing. Wha
 webhook itself (failing, disabled) is written in the same transaction.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from relay_project.db.ids import DAY_OF_IDS
+from relay_project.db.ids import by_day
 from relay_project.web.errors import ApiError
 from webhooks.deliver.lane import MAX_HOLD_SECONDS, Row
 from webhooks.models import DeliveryKind, DeliveryStatus, DisabledReason, Webhook
@@ -69,10 +68,7 @@ class Result:
 def settle(results: Sequence[Result], now: datetime, failing: Iterable[int] = ()) -> None:
     """Write them; `failing` are webhooks that were marked as failing when they were looked at."""
     with transaction.atomic(), connection.cursor() as cursor:
-        days: dict[int, list[Result]] = defaultdict(list)
-        for result in sorted(results, key=lambda result: result.row.delivery_id):
-            days[result.row.delivery_id // DAY_OF_IDS].append(result)
-        for same in days.values():
+        for same in by_day(results, lambda result: result.row.delivery_id):
             rows = orjson.dumps([_record(result, now) for result in same]).decode()
             low, high = same[0].row.delivery_id, same[-1].row.delivery_id
             cursor.execute(_SETTLE, {"rows": rows, "low": low, "high": high})
