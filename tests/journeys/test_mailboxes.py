@@ -1,8 +1,6 @@
 """Mailboxes while everything is killed: what was answered with 202 is received, whatever died meanwhile."""
 
-import contextlib
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +38,6 @@ def test_nothing_that_was_answered_is_lost_or_comes_twice_whatever_is_killed(tmp
     mailbox = create_mailbox(Project.objects.create(name="Shop"), NAME, MailboxChange())
     deposit, receive = (create_token(mailbox, kind, "")[1] for kind in (TokenKind.DEPOSIT, TokenKind.RECEIVE))
     with running(tmp_path) as web:
-        threading.Thread(target=drain, args=(web,), daemon=True).start()
         depositors = [Depositor(web.port, deposit, f"d{number}") for number in range(4)]
         for each in depositors:
             each.start()
@@ -61,14 +58,6 @@ def test_nothing_that_was_answered_is_lost_or_comes_twice_whatever_is_killed(tmp
     assert stored - set(came) == set(), "what was answered is received"
     assert len(came) == len(set(came)), "each once, since a deposit that is tried again is the same item"
     assert len(set(came) - stored) <= len(depositors), "and of each at most the one that was not answered"
-
-
-def drain(web: Web) -> None:
-    """Read its log, so that it does not wait for us."""
-    assert web.process.stdout is not None
-    with contextlib.suppress(ValueError):  # closed
-        for _ in web.process.stdout:
-            pass
 
 
 def kill_workers(web: Web) -> None:
