@@ -120,7 +120,7 @@ def wait_for(mailbox: Mailbox, seconds: float, look: Callable[[], Found], has_so
     found = look()
     if has_some(found) or seconds <= 0:
         return found
-    waiter = _bell.enter(mailbox, settings.MAILBOX_WAITERS)
+    waiter = _bell.enter(mailbox, min(settings.MAILBOX_WAITERS, settings.WEB_THREADS // 2))  # the others answer
     if waiter is None:
         return found
     try:

@@ -114,7 +114,7 @@ def test_waiting_receivers_hear_at_once_and_the_listener_ends_and_begins_again(b
 
 @pytest.mark.django_db(transaction=True)
 def test_who_comes_beyond_the_places_is_answered_at_once(bell: Bell, settings: Any) -> None:
-    settings.MAILBOX_WAITERS = 1
+    settings.MAILBOX_WAITERS, settings.WEB_THREADS = 4, 2  # of which the other one answers everybody else
     mailbox = create_mailbox(Project.objects.create(name="Shop"), "orders", MailboxChange())
     first = waiting_receiver(mailbox)
     second = Waiter(mailbox, 10)
