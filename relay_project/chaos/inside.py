@@ -111,7 +111,7 @@ def deliveries(webhook_id: int) -> None:
     webhook = Webhook.objects.get(pk=webhook_id)
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT event_id::text, encode(sha256(convert_to(request_body, 'UTF8')), 'hex'), status
+            """SELECT event_id::text, encode(sha256(convert_to(request_body, 'UTF8')), 'hex'), status, try_count
                  FROM webhooks_webhookdelivery WHERE webhook_id = %s""",
             [webhook_id],
         )

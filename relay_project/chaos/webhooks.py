@@ -92,6 +92,7 @@ class Heard:
     heard: int  # of them, at the receiver
     calls: int
     again: int  # calls beyond the first about an event
+    retried: int  # deliveries of which a call failed, as those that the receiver's death cut
     missing: int
     foreign: int  # about no such event
     differing: int  # events whose calls had other bodies than the one that was frozen
@@ -113,6 +114,7 @@ class Heard:
     def __str__(self) -> str:
         return (
             f"{self.events:,} events, {self.heard:,} heard in {self.calls:,} calls, {self.again:,} again, "
+            f"{self.retried:,} retried, "
             f"{self.missing:,} missing, {self.foreign:,} foreign, {self.differing:,} differing, "
             f"{self.unsigned:,} unsigned, {self.made_twice:,} made twice, {self.undelivered:,} undelivered"
         )
@@ -161,9 +163,9 @@ def _compare(arena: Arena, listener: Listener, webhook_id: int) -> Heard:
 
 
 def compare(
-    notes: Iterable[tuple[str, str, bool]], events: Iterable[str], deliveries: Iterable[tuple[str, str, str]]
+    notes: Iterable[tuple[str, str, bool]], events: Iterable[str], deliveries: Iterable[tuple[str, str, str, int]]
 ) -> Heard:
-    """The receiver's notes, the events that it should be told, and (event id, digest of the body, status) of deliveries."""
+    """The notes, the events that it should be told, and of deliveries the event, the digest of the body, status and tries."""
     wanted, calls = set(events), Counter[str]()
     digests: Mapping[str, set[str]] = defaultdict(set)
     unsigned = 0
@@ -171,16 +173,18 @@ def compare(
         calls[event] += 1
         digests[event].add(digest)
         unsigned += not is_signed
-    made, undelivered = Counter[str](), 0
-    for event, digest, status in deliveries:
+    made, undelivered, retried = Counter[str](), 0, 0
+    for event, digest, status, tries in deliveries:
         made[event] += 1
         digests[event].add(digest)
         undelivered += status != "delivered"
+        retried += tries > 1
     return Heard(
         events=len(wanted),
         heard=len(wanted & calls.keys()),
         calls=calls.total(),
         again=calls.total() - len(calls),
+        retried=retried,
         missing=len(wanted - calls.keys()),
         foreign=len((calls.keys() | made.keys()) - wanted),
         differing=sum(len(several) > 1 for several in digests.values()),
