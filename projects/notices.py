@@ -25,6 +25,7 @@ from relay_project.metrics import Counter
 ONCE_IN = timedelta(days=1)
 KEPT = timedelta(days=30)
 MOST = 50  # people who are written to, and notices in one mail
+MOST_WAITING = 200  # of a project and a scope; what comes beyond is not told, so that a flood is over within hours
 MAX_SUBJECT = 255  # characters, the column's
 MAX_TEXT = 4000  # characters of one notice
 
@@ -35,6 +36,9 @@ INSERT INTO projects_notice (project_id, scope, key, subject, text)
 SELECT %(project)s, %(scope)s, %(key)s, %(subject)s, %(text)s
  WHERE NOT EXISTS (SELECT FROM projects_notice
                     WHERE key = %(key)s AND created_at > statement_timestamp() - %(once)s)
+   AND (SELECT count(*) FROM (SELECT FROM projects_notice
+                               WHERE project_id IS NOT DISTINCT FROM %(project)s::bigint AND sent_at IS NULL
+                                 AND scope = %(scope)s LIMIT %(waiting)s) unsent) < %(waiting)s
 """
 _WHOSE = "SELECT DISTINCT project_id FROM projects_notice WHERE sent_at IS NULL"
 
@@ -66,6 +70,7 @@ def _write(project_id: int | None, scope: str, key: str, subject: str, text: str
         "subject": clean(" ".join(subject.split()), MAX_SUBJECT),
         "text": clean(text, MAX_TEXT),
         "once": ONCE_IN,
+        "waiting": MOST_WAITING,
     }
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, values)
@@ -141,4 +146,4 @@ def compose(rows: Sequence[Notice]) -> tuple[str, str]:
     if len(rows) == 1:
         return first.subject, f"{first.text.strip()}\n\n{foot}"
     parts = [f"{row.subject}\n{'-' * min(len(row.subject), 72)}\n\n{row.text.strip()}\n" for row in rows]
-    return f"{len(rows)} notices about {clean(place, 100)}", "\n\n".join([*parts, foot])
+    return f"{len(rows)} notices about {clean(' '.join(place.split()), 100)}", "\n\n".join([*parts, foot])

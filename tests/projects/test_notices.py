@@ -7,6 +7,7 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from projects import notices
 from projects.models import Membership, Notice
 from projects.notices import MOST, forget_notices, send_notices, tell_members, tell_staff
 from projects.scopes import Scope
@@ -60,6 +61,27 @@ def test_many_notices_are_told_in_several_mails(project, mailoutbox):
         tell(project, f"webhook {number}")
     now = timezone.now()
     assert [send_notices(now + timedelta(hours=hour)) for hour in range(3)] == [1, 1, 0]
+
+
+def test_a_flood_about_one_thing_ends_and_crowds_out_nothing_else(project, monkeypatch, mailoutbox):
+    monkeypatch.setattr(notices, "MOST_WAITING", 3)
+    for number in range(5):
+        tell(project, f"webhook {number}")
+    tell(project, "domain 1", "shop.example is suspended", Scope.DOMAINS_WRITE)
+    tell_staff("incident 1", "An incident", "gmail refuses mail.")
+    assert Notice.objects.count() == 5
+    assert send_notices(timezone.now()) == 2
+    tell(project, "webhook 5")
+    assert Notice.objects.filter(sent_at=None).count() == 1, "there is room again"
+
+
+def test_the_name_of_a_project_adds_no_header(project, mailoutbox):
+    """A line break in it made every mail with several notices fail."""
+    type(project).objects.update(name="Shop\r\nBcc: x@y.test\u2028z")
+    for number in range(2):
+        tell(project, f"webhook {number}")
+    assert send_notices(timezone.now()) == 1
+    assert (mailoutbox[0].subject, mailoutbox[0].bcc) == ("2 notices about Shop Bcc: x@y.test z", [])
 
 
 def test_each_chooses_for_which_projects(project, alice, sam, mailoutbox):
