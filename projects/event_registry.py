@@ -236,7 +236,8 @@ _ALL = (
         "incident",
         "Receivers complain of a source IP",
         "an [incident](classification.md#incidents) was opened",
-        "Written for the system project, because it is the operator's: no other project can subscribe to it.",
+        "Written for the system project, because it is the operator's: no other project can subscribe to it. Staff make "
+        "themselves members of it in the admin, under Members, to have webhooks there.",
     ),
     Described(
         EventKind.INCIDENT_CLOSED,

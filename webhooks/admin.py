@@ -77,7 +77,7 @@ class WebhookAdmin(Facts):
 
     @confirmed(
         "Tell all that failed again",
-        question="All deliveries to “{}” that failed and are kept are made again. Continue?",
+        question="All deliveries to “{}” that failed are made again, and what waits for its next try is tried now. Continue?",
         icon="replay",
         fits=lambda webhook: webhook.is_enabled,
     )

@@ -22,6 +22,7 @@ from projects.events import NewEvent, emit, sequence_outbox
 from projects.models import Event, FeedPosition, Project
 from relay_project.web.errors import ApiError, Violations
 from tests.webhooks.receiver import Receiver, receiving
+from webhooks import replaying
 from webhooks.again import replay, send_again, send_test, stop_replay
 from webhooks.deliver import look
 from webhooks.deliver.engine import Deliverer
@@ -463,6 +464,27 @@ def test_a_range_is_told_again_by_one_call_and_so_is_what_failed(shop: Project, 
     webhook.refresh_from_db()
     with pytest.raises(ApiError, match="Enable it first"):
         replay(webhook)
+
+
+def test_what_waits_for_its_next_try_is_tried_now_with_all_that_failed(
+    shop: Project, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """A receiver is mended: whoever says so does not wait for the ladder, however much stands on it."""
+    webhook = hook(shop, f"{receiver.url}/ok")
+    monkeypatch.setattr(replaying, "MOST_DUE", 10)
+    tell(shop, *range(20))
+    later = timezone.now() + timedelta(hours=4)
+    WebhookWaiting.objects.update(due_at=later, try_count=1)
+    WebhookDelivery.objects.update(next_try_at=later, try_count=1)
+    fresh = WebhookDelivery.objects.earliest("id").pk
+    WebhookDelivery.objects.filter(pk=fresh).update(try_count=0)
+    order = replay(webhook, only_failed=True)
+    work_off_replays()
+    order.refresh_from_db()
+    assert order.made == 19, "what was not tried yet did not fail"
+    assert WebhookDelivery.objects.count() == 20, "none is told twice"
+    assert WebhookWaiting.objects.get(due_at__gt=timezone.now()).delivery_id == fresh
+    assert WebhookDelivery.objects.get(next_try_at__gt=timezone.now()).pk == fresh
 
 
 def test_what_waits_for_a_webhook_that_is_gone_is_ended(shop: Project, receiver: Receiver) -> None:

@@ -120,7 +120,9 @@ REPLAY_WISH = body(
     {
         "begin": integer("Unix seconds; default: as far back as there is anything.", 0, MAX_SECONDS),
         "end": integer("Unix seconds; default: now.", 0, MAX_SECONDS),
-        "only_failed": boolean("Only deliveries that failed, as they were."),
+        "only_failed": boolean(
+            "Only deliveries that failed, as they were; those that wait for their next try are tried now."
+        ),
     },
 )
 REPLAY = answer(

@@ -206,7 +206,7 @@ class ReplaysView(Endpoint):
     @describe(
         "replayWebhook",
         "Tell events again",
-        "Those of a range of time, in one call; with `only_failed` the deliveries of it that failed.",
+        "Those of a range of time, in one call; with `only_failed` what failed of it, and what waits for its next try.",
         body=REPLAY_WISH,
         example={"begin": 1795228670, "end": 1795315070},
         answer=REPLAY,
