@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+from django.db import DatabaseError
 from django.db.backends.utils import CursorWrapper
 
 from projects.event_registry import REGISTRY
@@ -24,6 +26,8 @@ from webhooks.feed import FeedEvent
 
 Object = dict[str, Any]
 Payload = Mapping[str, Any]
+
+log = structlog.get_logger(__name__)
 
 EXAMPLE_ID = 6  # of what the example's payload has no object of
 _RESULT_HOURS = 24  # an attempt's results are written when it is settled: within minutes, unless the database was away
@@ -48,7 +52,23 @@ class _Known:
 
 
 def bodies(cursor: CursorWrapper, events: Sequence[FeedEvent]) -> list[Object]:
-    """The body of each event, as plain values for JSON, in their order."""
+    """The body of each event, as plain values for JSON, in their order.
+
+    An event whose body cannot be made is told by what it carries: all projects' webhooks would stand still behind it.
+    """
+    try:
+        return _bodies(events)
+    except DatabaseError:
+        raise
+    except Exception:
+        if len(events) == 1:
+            log.exception("webhooks.body_failed", event_id=events[0].id)
+            return [body_of(events[0], events[0].payload)]
+    middle = len(events) // 2
+    return bodies(cursor, events[:middle]) + bodies(cursor, events[middle:])
+
+
+def _bodies(events: Sequence[FeedEvent]) -> list[Object]:
     known = _Known()
     about_sends = [event for event in events if event.subject_kind == "send"]
     if about_sends:

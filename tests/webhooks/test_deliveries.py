@@ -12,6 +12,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
+import orjson
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
@@ -139,6 +140,28 @@ def test_an_event_is_told_in_its_order_signed_and_written_down(shop: Project, re
     assert (entry["code"], entry["text"]) == (200, "ok")
     assert (delivery.next_try_at, delivery.kind) == (None, "event")
     assert not WebhookLane.objects.exists(), "let go at the stop"
+
+
+def test_an_event_whose_body_cannot_be_made_stops_no_projects_webhooks(
+    shop: Project, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """Lesson C11: it is told by what it carries, and its neighbours in the batch whole."""
+    from webhooks import payload
+
+    real = payload._payload
+
+    def broken(event: Any, known: Any) -> Any:
+        if event.subject_id == 2:
+            raise KeyError("a body that cannot be made")
+        return {**real(event, known), "whole": True}
+
+    monkeypatch.setattr(payload, "_payload", broken)
+    hook(shop, f"{receiver.url}/ok")
+    ids = tell(shop, 1, 2, 3)
+    told = [orjson.loads(row.request_body) for row in WebhookDelivery.objects.order_by("event_id")]
+    assert [int(body["id"]) for body in told] == ids
+    assert ["whole" in body["payload"] for body in told] == [True, False, True]
+    assert told[1]["payload"]["domain"]["domain"] == "shop.example"
 
 
 def test_events_of_one_subject_are_told_one_after_the_other(shop: Project, receiver: Receiver) -> None:

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from relay_project.db.ids import MAX_ID
 from webhooks.feed import FeedEvent, last_position, position_of_event, read_feed
 from webhooks.live.frames import Item, encode
-from webhooks.payload import bodies, body_of
-
-log = structlog.get_logger(__name__)
+from webhooks.payload import bodies
 
 BATCH = 500  # positions a reading
 PAGE = 200  # of one that resumes: they are all in memory until its client has taken them
@@ -97,14 +94,5 @@ def feed_end() -> int:
 
 
 def _encoded(cursor: CursorWrapper, events: list[FeedEvent]) -> list[Item]:
-    """Each event in both forms; one whose body cannot be made is told by what it carries, or all would stand still."""
-    if not events:
-        return []
-    try:
-        told = bodies(cursor, events)
-    except (OperationalError, InterfaceError):
-        raise  # the database is away: the same again
-    except Exception:
-        log.exception("live.bodies_failed", events=[event.id for event in events[:10]])
-        told = [body_of(event, event.payload) for event in events]
-    return [encode(event, body) for event, body in zip(events, told, strict=True)]
+    """Each event in both forms."""
+    return [encode(event, body) for event, body in zip(events, bodies(cursor, events), strict=True)]

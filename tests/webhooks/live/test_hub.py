@@ -149,10 +149,10 @@ def happen(project_id: int, *numbers: int) -> list[int]:
 def test_an_event_whose_body_cannot_be_made_stops_nobody(monkeypatch: pytest.MonkeyPatch):
     happened = happen(1, 1, 2)
 
-    def broken(cursor: Any, events: Any) -> Any:
+    def broken(event: Any, known: Any) -> Any:
         raise ValueError("a body that cannot be made")
 
-    monkeypatch.setattr("webhooks.live.reading.bodies", broken)
+    monkeypatch.setattr("webhooks.payload._payload", broken)
     items = read_batch(0, frozenset({1})).items
     assert [one.event_id for one in items] == happened
     assert b'"event":"domain.created","payload":{}' in items[0].sse
