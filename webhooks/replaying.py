@@ -100,9 +100,9 @@ def work_off(cursor: CursorWrapper, order: _Order, step: int = STEP) -> int:
         return 0
     found = (_failed if order.only_failed else _events)(cursor, order, step)
     write_deliveries(cursor, found.rows)
-    made = len(found.rows) + found.hastened
-    moved = {"id": order.id, "next": found.last + 1, "made": made, "done": found.looked_at < step}
-    cursor.execute(_MOVE, moved)
+    made, is_done = len(found.rows) + found.hastened, found.looked_at < step
+    reached = order.ends_id if is_done else found.last + 1
+    cursor.execute(_MOVE, {"id": order.id, "next": reached, "made": made, "done": is_done})
     return max(found.looked_at, 1)  # a finished one too is something done
 
 

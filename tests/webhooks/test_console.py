@@ -120,6 +120,7 @@ def test_a_range_of_time_and_what_failed_are_told_again(browser, place, webhook)
     assert list(WebhookReplay.objects.values_list("only_failed", flat=True)) == [True, False]
     for wrong in ({"replay-begin": "tomorrow"}, {"replay-begin": "2026-11-21", "replay-end": "2026-11-20"}):
         assert browser.post(of, wrong).status_code == 302
+    assert ">The end must be after the beginning." in browser.get(f"{place}/{webhook.pk}").content.decode()
     assert WebhookReplay.objects.count() == 2
     newest = WebhookReplay.objects.latest("pk")
     assert browser.post(f"{of}/{newest.pk}/stop").status_code == 302

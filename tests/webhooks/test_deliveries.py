@@ -466,6 +466,7 @@ def test_a_range_is_told_again_by_one_call_and_so_is_what_failed(shop: Project, 
     work_off_replays()
     made.refresh_from_db()
     assert (made.made, made.finished_at is not None) == (5, True)
+    assert made.next_id == made.ends_id, "it has come to its end, as one that was stopped has not"
     assert list(WebhookDelivery.objects.filter(kind="replay").order_by("id").values_list("event_id", flat=True)) == ids
     WebhookDelivery.objects.filter(kind="replay").delete()
     stopped = replay(webhook)
@@ -475,7 +476,7 @@ def test_a_range_is_told_again_by_one_call_and_so_is_what_failed(shop: Project, 
         assert order is not None
         assert work_off(cursor, order, step=1) == 1, "it was at a step just then"
     stopped.refresh_from_db()
-    assert (stopped.made, stopped.finished_at is not None) == (1, True)
+    assert (stopped.made, stopped.finished_at is not None, stopped.next_id < stopped.ends_id) == (1, True, True)
     WebhookDelivery.objects.filter(kind="replay").delete()
     failed = replay(webhook, only_failed=True)
     work_off_replays()

@@ -15,7 +15,7 @@ from projects.event_registry import kinds_for
 from projects.events import EventKind
 from projects.scopes import Scope
 from relay_project.db.ids import id_time
-from relay_project.web.errors import ApiError
+from relay_project.web.errors import ApiError, Violations
 from relay_project.web.fields import parse_integer
 from webhooks.again import replay, send_again, send_test, stop_replay
 from webhooks.console.forms import ReplayForm, TestForm
@@ -123,6 +123,8 @@ def replay_webhook(request: HttpRequest, place: Place, webhook_id: int) -> HttpR
     try:
         replay(webhook, values["begin"], values["end"], only_failed=bool(values["only_failed"]), caller=place.caller)
         messages.success(request, "The replay has begun. Its deliveries show below as they are made.")
+    except Violations as refusal:
+        messages.error(request, refusal.violations[0].message)
     except ApiError as refusal:
         messages.error(request, refusal.message)
     return redirect("console-webhook", place.project.pk, webhook.pk)
