@@ -7,7 +7,7 @@ no cookie is used, every address is looked at when it is dialled (webhooks.guard
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from django.conf import settings
 from relay_project.mail.text import clean
 from relay_project.net.resolver import LookupFailed, NameNotFound, Resolver
 from relay_project.net.trust import verifying_context
-from webhooks.guard import PRIVATE, guarded_socket
+from webhooks.guard import PRIVATE, guarded_socket, is_open
 from webhooks.interim import Connector, TooManyHeads
 from webhooks.verdict import Answer
 
@@ -29,6 +29,7 @@ TOTAL_SECONDS = 30.0
 MAX_RESPONSE = 1024  # characters kept
 MAX_OCTETS = 4 * MAX_RESPONSE  # read; no character takes more
 IDLE_SECONDS = 2.0  # that a connection is kept for the next call: many servers close theirs after five
+MAX_ADDRESSES = 3  # of a name and a family that one call tries; aiohttp comes back to some of them
 MAX_HEADER = 8190  # octets of one; aiohttp refuses more than 128 of them
 BUFFER = 2**12  # octets that arrive before anybody reads
 
@@ -61,20 +62,26 @@ class Names(AbstractResolver):
                 found = await self._resolver.addresses(host)
             except LookupFailed as error:
                 raise OSError(None, _said(error)) from None
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in found
-        ]
+        return [_resolved(host, port, address) for address in _dialled(found)]
 
     async def close(self) -> None:
         """The resolver is its owner's."""
+
+
+def _dialled(found: Sequence[str]) -> list[str]:
+    """Few of each family, or a nameserver would have us knock at hundreds of doors with one call."""
+    sixes = [address for address in found if ":" in address]
+    fours = [address for address in found if ":" not in address]
+    return [address for several in (sixes, fours) for address in sorted(several, key=_is_closed)[:MAX_ADDRESSES]]
+
+
+def _is_closed(address: str) -> bool:
+    return not is_open(address)
+
+
+def _resolved(host: str, port: int, address: str) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
 
 
 class Poster:

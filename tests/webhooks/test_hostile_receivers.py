@@ -300,6 +300,21 @@ async def test_of_many_addresses_only_the_open_ones_are_dialled(settings: Any, d
     assert len(dialled) == 1
 
 
+async def test_a_nameserver_does_not_have_many_doors_knocked_at(settings: Any, dialled: list[str]) -> None:
+    settings.WEBHOOK_OPEN_NETWORKS = [ip_network("127.0.0.0/8")]
+    many = [(f"{NAME}.", "A", f"127.0.1.{n}") for n in range(1, 200)]  # nobody listens at any
+
+    def answers(query: Any) -> Any:
+        return response(query, *(many if query.question[0].rdtype == 1 else []))
+
+    async with Scripted(answers) as dns, receiver(answering(OK)) as port:
+        settings.DNS_RESOLVERS = [("127.0.0.1", dns.port)]
+        async with Poster() as poster:
+            answer = await call(poster, port, NAME)
+    assert answer.text.startswith("No connection: ")
+    assert post.MAX_ADDRESSES <= len(dialled) <= 2 * post.MAX_ADDRESSES, "thousands, of a name with so many addresses"
+
+
 async def test_odd_spellings_of_this_machine_lead_nowhere(settings: Any, dialled: list[str]) -> None:
     """As they may stand in a row of before a rule; the door does not believe what a URL looks like."""
     settings.WEBHOOK_OPEN_NETWORKS = []
