@@ -60,7 +60,7 @@ def _host_of(url: str) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not host or port == 0:
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not parts.netloc.rpartition("@")[0].isascii():
         return None
     if ":" in host:
         return host if _address(host) else None

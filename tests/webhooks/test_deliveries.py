@@ -269,6 +269,30 @@ def test_what_cannot_be_written_at_all_stops_nobody(shop: Project, receiver: Rec
     assert len(receiver.heard("/fail")) <= 2, "a call for each event"
 
 
+def test_a_call_that_cannot_be_made_is_a_failure_and_its_lane_goes_on(
+    shop: Project, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """Lesson C10: an error of ours holds neither its row nor a place in the lane for ever."""
+    from webhooks.deliver import engine
+
+    real = engine.call_of
+
+    def breaking(row: Row, *values: Any) -> Any:
+        if row.subject_id < 5:
+            raise ValueError("no secret")
+        return real(row, *values)
+
+    monkeypatch.setattr(engine, "call_of", breaking)
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, *range(1, 7))
+    with delivering():
+        until(settled(4))
+    assert len(receiver.heard()) == 2
+    assert set(WebhookDelivery.objects.values_list("status", "response")) == {
+        ("delivered", "ok"), ("pending", "The call could not be made.")
+    }  # fmt: skip
+
+
 def test_a_retry_after_beyond_all_time_stops_nobody(shop: Project, receiver: Receiver) -> None:
     """Lesson C10: what one receiver writes into a header is no other's trouble, nor its own for ever."""
     hook(shop, f"{receiver.url}/never")

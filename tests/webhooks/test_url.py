@@ -93,7 +93,8 @@ def test_this_machine_and_its_neighbours_are_refused(url, settings):
         "", "shop.example", "//shop.example/", "ftp://shop.example/", "javascript:alert(1)", "https://", "https:///x",
         "https://a b/", "https://shop.example/\r\nX: y", "https://shop.example\\@127.0.0.1/", "https://[::1/", "https://[x]/",
         "https://shop.example:99999/", "https://shop.example:0/", "https://shop.example:x/", "https://-a.example/",
-        "https://a..example/", f"https://{'a' * 64}.example/", "https://%31.example/", f"https://a.example/{'x' * 240}",
+        "https://a..example/",
+        "https://é:x@shop.example/", f"https://{'a' * 64}.example/", "https://%31.example/", f"https://a.example/{'x' * 240}",
     ],
 )  # fmt: skip
 def test_what_is_no_url_is_refused(url, settings):

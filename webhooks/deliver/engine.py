@@ -29,7 +29,7 @@ from webhooks.deliver.lane import Hook, Lane, Row
 from webhooks.deliver.settle import Result, settle
 from webhooks.models import DeliveryKind
 from webhooks.post import Poster
-from webhooks.verdict import holds_back
+from webhooks.verdict import Answer, holds_back
 from webhooks.write import NOW
 
 LOOK_SECONDS = 1.0  # for what falls due, and for notifications that got lost
@@ -41,6 +41,7 @@ STOP_SECONDS = 10.0  # that calls in flight have at a stop; what is cut is calle
 RETRY_SECONDS = 2.0  # between tries to reach a lost database
 UNSETTLED_SECONDS = 60.0  # between tries to write what the database refuses whatever is left out
 STALLED_SECONDS = 60.0
+UNSENDABLE = "The call could not be made."
 UNSTORABLE = "The answer could not be stored."
 DISCOVER = 0  # no webhook's id: look at all of them
 
@@ -238,6 +239,9 @@ class Deliverer:
         except asyncio.CancelledError:
             lane.abandon(row)
             raise
+        except Exception:  # an error of ours: the row is tried again as if there had been no answer, its lane goes on
+            log.exception("webhooks.unsendable", delivery=row.delivery_id)
+            answer = Answer(0, UNSENDABLE)
         self._note(lane, Result(row, answer, now))
         self._begin(poster, [lane])
         if lane.wants() or len(self._calls) == settings.WEBHOOK_IN_FLIGHT:
