@@ -5,6 +5,7 @@ import logging.config
 import re
 import sys
 from collections.abc import Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -58,6 +59,7 @@ def configure(options: dict[str, Any]) -> None:
                     "foreign_pre_chain": [*shared, structlog.stdlib.ExtraAdder(), _without_request],
                 }
             },
+            "filters": {"defects": {"()": lambda: _is_defect}},
             "handlers": {"stderr": {"()": StandardError, "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": options["level"]},
             "loggers": {
@@ -67,7 +69,7 @@ def configure(options: dict[str, Any]) -> None:
                 "asyncio": {"level": "WARNING"},
                 # The request log tells every status by route; these would tell it by path, and a path can be a secret
                 # (one-time links).
-                "django.request": {"level": "ERROR"},
+                "django.request": {"level": "ERROR", "filters": ["defects"]},
                 "django.security.csrf": {"level": "ERROR"},
             },
         }
@@ -91,6 +93,11 @@ def _json(event: MutableMapping[str, Any], default: Callable[[Any], Any], **_: A
     except TypeError:  # lone surrogates, numbers of more than 64 bits, keys that are no text
         return json.dumps(event, default=default)
     return line.decode() if line.isascii() else json.dumps(event, default=default)
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    """Not a mailbox that is full: that is its receiver's matter, and an error is what people are woken for."""
+    return getattr(record, "status_code", None) != HTTPStatus.INSUFFICIENT_STORAGE
 
 
 def _without_request(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

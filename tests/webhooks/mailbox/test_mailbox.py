@@ -100,7 +100,7 @@ def test_equal_deposits_are_one_by_key_or_by_content_even_after_the_acknowledgem
 
 
 def test_a_full_mailbox_refuses_all_of_a_deposit_and_takes_again_what_is_there(
-    sender: Call, receiver: Call, settings: Any
+    sender: Call, receiver: Call, settings: Any, caplog: Any
 ) -> None:
     settings.MAILBOX_MAX_ITEMS = 3
     assert sender("POST", "", {"items": [{"payload": n} for n in range(2)]})[0] == 202
@@ -112,6 +112,7 @@ def test_a_full_mailbox_refuses_all_of_a_deposit_and_takes_again_what_is_there(
     ids = [item["id"] for item in receiver("GET", "/receive?limit=1")[1]["items"]]
     receiver("POST", "/ack", {"ids": ids})
     assert sender("POST", "", {"payload": 9})[0] == 202
+    assert not [record for record in caplog.records if record.levelname == "ERROR"], "no defect of ours"
 
 
 def test_an_item_expires_and_is_swept(mailbox: Mailbox) -> None:
