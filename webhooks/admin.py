@@ -29,15 +29,14 @@ from webhooks.switch import disable, enable
 PROJECT = Link("project", Project)
 WEBHOOK = Link("webhook", Webhook, shows="url")
 MAILBOX = Link("mailbox", Mailbox, shows="name")
-SHOWN_KINDS = 2
 STATUS_LABELS = {"delivered": "success", "pending": "info", "failed": "danger"}
 
 
 @column("told of")
 def told_of(row: Webhook | Mailbox) -> str:
-    """The first kinds of events, and how many more; a row's page has them all."""
-    more = len(row.events) - SHOWN_KINDS
-    return ", ".join(row.events[:SHOWN_KINDS]) + (f" and {more} more" if more > 0 else "")
+    """The first kind of events, and how many more; a row's page has them all."""
+    more = len(row.events) - 1
+    return f"{row.events[0]} and {more} more" if more > 0 else "".join(row.events)
 
 
 @admin.register(Webhook)
