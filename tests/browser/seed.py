@@ -33,6 +33,7 @@ from sending.models import (
     AttemptRecipient,
     Content,
     Phase,
+    ReaderPosition,
     ReceivedMail,
     ReceivingDomain,
     Recipient,
@@ -46,6 +47,7 @@ from sending.unsubscribe import PATH, PURPOSE
 from tests.browser.seed_inbound import receive
 from tests.browser.seed_webhooks import tell
 from tests.sending.rollup import count_up
+from webhooks.fan_out import READER
 from webhooks.mailbox.deposit import deposit, new_item
 from webhooks.mailbox.manage import MailboxChange, create_mailbox, create_token
 from webhooks.models import Mailbox, Webhook, WebhookDelivery
@@ -201,6 +203,8 @@ def _count() -> None:
     Event.objects.bulk_create(told)
     FeedPosition.objects.bulk_create(FeedPosition(event_id=event.pk) for event in told)
     count_up()
+    last = FeedPosition.objects.latest("position").position
+    ReaderPosition.objects.create(name=READER, position=last)  # run_webhooks has seen all of it
 
 
 def _make_past_partitions(now: datetime, past: int) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from projects.event_registry import kinds_for
 from projects.events import EventKind
 from projects.models import Project
+from relay_project.db.ids import id_floor
 from webhooks.models import DisabledReason, Webhook, WebhookDelivery, WebhookReplay
 from webhooks.payload import body_of, example_event
 from webhooks.subscriptions import Options, create_webhook
@@ -22,7 +23,8 @@ def tell(shop: Project, now: datetime) -> tuple[Webhook, WebhookDelivery]:
     other = create_webhook(shop, METRICS, ["send.recipient.bounced"])[0]
     Webhook.objects.filter(pk=other.pk).update(failing_since=now - timedelta(days=3))
     disable(other, DisabledReason.FAILING)
-    WebhookReplay.objects.create(webhook=webhook, begins_id=1, ends_id=2, next_id=2, made=3, finished_at=now)
+    begins, ends = id_floor(now - timedelta(hours=3)), id_floor(now - timedelta(hours=1))
+    WebhookReplay.objects.create(webhook=webhook, begins_id=begins, ends_id=ends, next_id=ends, made=3, finished_at=now)
     at = int(now.timestamp())
     refused = {"at": at - 400, "code": 500, "ms": 1204, "text": "<h1>Internal Server Error</h1>"}
     unheard = {"at": at - 60, "code": 0, "ms": 10_003, "text": "The connection was not made within 10 seconds."}

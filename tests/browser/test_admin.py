@@ -17,7 +17,7 @@ from tests.browser.test_screenshots import PHONE, WANTED, Shot, take
 pytestmark = pytest.mark.browser
 
 Visitors = Callable[..., Visitor]
-APPS = ("accounts", "projects", "queues", "ips", "sending")
+APPS = ("accounts", "projects", "queues", "ips", "sending", "webhooks")
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
