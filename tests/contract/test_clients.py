@@ -1,5 +1,6 @@
 """Clients: the one that docs/clients.md has generated, and every curl example of the documentation, against a server."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -96,29 +97,46 @@ def test_every_curl_example_of_the_documentation_works(
     demo = Project.objects.get(name="Demo")
     monkeypatch.setenv("SENDS_PER_SECOND", "1000")
     monkeypatch.setenv("REQUESTS_PER_MINUTE", "1000")
+    monkeypatch.setenv("PRIVATE_WEBHOOKS", "true")  # as in quickstart
     found = [(page.name, example) for page in sorted((ROOT / "docs").glob("*.md")) for example in examples(page)]
     found = [(page, example) for page, example in found if LIVE not in example]
     assert len(found) > 8
     wrong = []
+    variables = {"KEY": key, "STAFF_KEY": staff_key, "PATH": "/usr/bin:/bin"}
     server, work = tmp_path / "server", tmp_path / "work"
     server.mkdir()
     work.mkdir()
+    made: dict[str, int] = {}
     with running(server) as web:
         for page, example in found:
             command = example.replace(HERE, f"http://127.0.0.1:{web.port}").replace("curl ", CURL, 1)
             command = command.replace(
                 "/projects/2/", f"/projects/{demo.pk}/"
             )  # quickstart's demo project is the second
+            command = re.sub(
+                r"/(webhooks|mailboxes|replay)/1\b", lambda one: f"/{one[1]}/{made.get(one[1], 1)}", command
+            )
             done = subprocess.run(
                 ["sh", "-c", command],
                 cwd=work,
-                env={"KEY": key, "STAFF_KEY": staff_key, "PATH": "/usr/bin:/bin"},
+                env=variables,
                 capture_output=True,
                 timeout=30,
             )
             if not done.stdout[-3:].startswith(b"2"):
                 wrong.append((page, example, done.stdout[-400:], done.stderr))
+            remember(command, done.stdout[:-3], made, variables)
     assert wrong == []
+
+
+def remember(command: str, answer: bytes, made: dict[str, int], variables: dict[str, str]) -> None:
+    """What the examples after it name: the number of what it made, and a mailbox's tokens."""
+    kind = command.rstrip().rpartition("/")[2]
+    if kind in ("webhooks", "mailboxes", "replay") and " -d " in command:
+        made[kind] = json.loads(answer)["id"]
+    if kind == "tokens":
+        told = json.loads(answer)
+        variables[told["kind"].upper()] = told["token"]
 
 
 LIVE = "http://127.0.0.1:8001"  # another process, whose stream has no end
