@@ -421,6 +421,22 @@ def test_slow_endpoints_hold_up_no_other(shop: Project, receiver: Receiver, sett
         assert time.monotonic() - began < 4.0, "while the others hang for five seconds"
 
 
+def test_a_project_whose_receivers_all_hang_leaves_room_for_others(
+    shop: Project, receiver: Receiver, settings: Any
+) -> None:
+    """Lesson P8, between tenants: its calls took all of the room as long as none had failed yet."""
+    settings.WEBHOOK_IN_FLIGHT = 8
+    other = Project.objects.create(name="Other", send_type="transactional")
+    for number in range(4):
+        hook(shop, f"{receiver.url}/hang/{number}")
+    hook(other, f"{receiver.url}/ok")
+    tell(shop, *range(10))
+    with delivering():
+        receiver.wait_for(6)
+        tell(other, *range(10))
+        receiver.wait_for(10, "/ok", seconds=4.0)  # while the others hang for five
+
+
 def test_a_rotation_is_signed_by_both_secrets_until_its_time_is_over(shop: Project, receiver: Receiver) -> None:
     later, before = timezone.now() + timedelta(hours=1), timezone.now() - timedelta(seconds=1)
     hook(shop, f"{receiver.url}/both", previous_secret=FORMER, previous_secret_until=later)

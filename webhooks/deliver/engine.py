@@ -8,6 +8,7 @@ that no look brings them again. With the database gone nothing begins, and resul
 import asyncio
 import time
 import uuid
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -67,6 +68,8 @@ class Deliverer:
         self.me = uuid.uuid4()
         self.lanes: dict[int, Lane] = {}
         self._calls: set[asyncio.Task[None]] = set()
+        self._calls_of: Counts[int] = Counts()  # by project
+        self._projects = 0  # that have something to be told
         self._results: list[Result] = []
         self._wanted: set[int] = set()
         self._asked: set[int] = set()  # those that somebody tries or switches
@@ -189,6 +192,7 @@ class Deliverer:
             if (count := lane.wants())
         ]
         self._fill(asked, await self._in_thread(look.load, asked))
+        self._projects = len({lane.hook.project_id for lane in self.lanes.values() if lane.held and lane.hook})
 
     def _fill(self, asked: Iterable[look.Wanted], found: look.Found) -> None:
         now = time.monotonic()
@@ -218,17 +222,37 @@ class Deliverer:
         IN_FLIGHT.set(len(self._calls))
 
     def _begin_one(self, poster: Poster, lane: Lane, now: float) -> bool:
-        """Whether there was room and something to call; lanes where nothing works have half of the room at most."""
-        most = settings.WEBHOOK_IN_FLIGHT
-        if lane.hook is None or len(self._calls) >= (most // 2 if lane.is_failing else most):
+        """Whether there was room and something to call."""
+        if lane.hook is None or not self._has_room(lane.is_failing, lane.hook.project_id):
             return False
         row = lane.take(now)
         if row is None:
             return False
         task = asyncio.create_task(self._call(poster, lane, lane.hook, row))
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        self._calls_of[lane.hook.project_id] += 1
+        task.add_done_callback(partial(self._end, lane.hook.project_id))
         return True
+
+    def _has_room(self, is_failing: bool, project_id: int) -> bool:
+        """Lanes where nothing works have half of the room at most. Half is anybody's, and of the other each project has its
+        share, and one more that comes: a project whose receivers all hang takes the room of no other.
+        """
+        most, busy = settings.WEBHOOK_IN_FLIGHT, len(self._calls)
+        half = most // 2
+        if busy < half or is_failing:
+            return busy < half
+        if self._projects < 2:
+            return busy < most - most // 4
+        return busy < most and self._calls_of[project_id] < max(half // (self._projects + 1), 1)
+
+    def _end(self, project_id: int, task: asyncio.Task[None] | None) -> None:
+        """A call takes no room any more."""
+        if task in self._calls:
+            self._calls.discard(task)
+            self._calls_of[project_id] -= 1
+            if self._calls_of[project_id] <= 0:
+                del self._calls_of[project_id]
 
     async def _call(self, poster: Poster, lane: Lane, hook: Hook, row: Row) -> None:
         now = timezone.now()
@@ -242,10 +266,13 @@ class Deliverer:
         except Exception:  # an error of ours: the row is tried again as if there had been no answer, its lane goes on
             log.exception("webhooks.unsendable", delivery=row.delivery_id)
             answer = Answer(0, UNSENDABLE)
+        finally:
+            was_scarce = len(self._calls) > settings.WEBHOOK_IN_FLIGHT // 2
+            self._end(hook.project_id, asyncio.current_task())
         self._note(lane, Result(row, answer, now))
         self._begin(poster, [lane])
-        if lane.wants() or len(self._calls) == settings.WEBHOOK_IN_FLIGHT:
-            self._awake.set()  # also where others waited for room
+        if lane.wants() or was_scarce:
+            self._awake.set()  # also where others wait for room
 
     def _note(self, lane: Lane, result: Result) -> None:
         answer, now = result.answer, time.monotonic()

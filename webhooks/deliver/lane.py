@@ -50,6 +50,7 @@ class Hook:
     is_enabled: bool
     is_failing: bool
     held_seconds: float = 0.0  # for which its receiver asked to be left alone
+    project_id: int = 0
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ UPDATE webhooks_webhooklane SET leased_until = clock_timestamp() + %(lease)s * i
 """
 _HOOKS = """
 SELECT id, is_enabled, secret, CASE WHEN previous_secret_until > now() THEN previous_secret END, headers,
-       failing_since IS NOT NULL, coalesce(extract(epoch FROM held_until - clock_timestamp()), 0)
+       failing_since IS NOT NULL, coalesce(extract(epoch FROM held_until - clock_timestamp()), 0), project_id
   FROM webhooks_webhook WHERE id = ANY(%s)
 """
 _ROWS = """
@@ -185,10 +185,11 @@ def _hooks(cursor: CursorWrapper, webhook_ids: Sequence[int]) -> dict[int, Hook]
     """What calls are made with; a webhook whose secret cannot be read is told nothing until it can."""
     cursor.execute(_HOOKS, [list(webhook_ids)])
     found = {}
-    for webhook_id, is_enabled, secret, previous, headers, is_failing, held_seconds in cursor.fetchall():
+    for webhook_id, is_enabled, secret, previous, headers, is_failing, held_seconds, project_id in cursor.fetchall():
         try:
             secrets = tuple(_plain(token) for token in (secret, previous) if token)
-            found[webhook_id] = Hook(secrets, _headers(headers), is_enabled, is_failing, float(held_seconds))
+            held = float(held_seconds)
+            found[webhook_id] = Hook(secrets, _headers(headers), is_enabled, is_failing, held, project_id)
         except keyring.UndecryptableSecret as error:
             log.error("webhooks.unreadable_secret", webhook=webhook_id, error=str(error))
     return found
