@@ -62,6 +62,13 @@ _IN_HAND = """
 SELECT count(*) FROM (SELECT 1 FROM webhooks_mailboxevent WHERE mailbox_id = %s LIMIT %s) held
 """
 
+_LEASED_UNTIL = """
+SELECT least((SELECT ready_at FROM webhooks_mailboxitem
+               WHERE mailbox_id = %(box)s AND acked_at IS NULL AND ready_at > %(now)s ORDER BY ready_at LIMIT 1),
+             (SELECT ready_at FROM webhooks_mailboxevent
+               WHERE mailbox_id = %(box)s AND ready_at > %(now)s ORDER BY ready_at LIMIT 1))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -101,6 +108,14 @@ def acknowledge(mailbox: Mailbox, ids: Sequence[int], now: datetime) -> set[int]
             cursor.execute(_ACK_EVENTS, asked)
             found |= {number for (number,) in cursor.fetchall()}
     return found
+
+
+def leased_for(mailbox: Mailbox, now: datetime) -> float | None:
+    """Seconds until the first lease ends, when there is one: nobody is told of that."""
+    with bound_cursor() as cursor:
+        cursor.execute(_LEASED_UNTIL, {"box": mailbox.pk, "now": now})
+        until = cursor.fetchone()[0]
+    return None if until is None else float((until - now).total_seconds())
 
 
 def _deposits(

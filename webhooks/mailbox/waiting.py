@@ -22,6 +22,7 @@ from projects.events import FEED_CHANNEL
 from relay_project.db.session import direct_parameters
 from relay_project.mail.text import clean
 from webhooks.mailbox.deposit import CHANNEL
+from webhooks.mailbox.receive import leased_for
 from webhooks.models.mailbox import Mailbox
 
 LOOK_SECONDS = 5.0  # between looks of a waiting receiver that hears nothing
@@ -132,7 +133,9 @@ def wait_for(mailbox: Mailbox, seconds: float, look: Callable[[], Found], has_so
             left = until - monotonic()
             if has_some(found) or left <= 0:
                 return found
-            if waiter.wait(min(left, LOOK_SECONDS)) and mailbox.events:
+            leased = leased_for(mailbox, timezone.now())
+            pause = LOOK_SECONDS if leased is None else min(leased + LEAST_SECONDS, LOOK_SECONDS)
+            if waiter.wait(min(left, pause)) and mailbox.events:
                 sleep(min(left, LEAST_SECONDS))
     finally:
         _bell.leave(mailbox, waiter)

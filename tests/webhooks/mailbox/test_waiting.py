@@ -113,6 +113,15 @@ def test_waiting_receivers_hear_at_once_and_the_listener_ends_and_begins_again(b
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_waiting_receiver_gets_what_another_has_leased_and_lost(bell: Bell) -> None:
+    mailbox = create_mailbox(Project.objects.create(name="Shop"), "orders", MailboxChange())
+    deposit(mailbox.pk, "s", [new_item("one")], datetime.now(UTC))
+    assert len(receive(mailbox, 10, 1, datetime.now(UTC)).items) == 1
+    waiter = Waiter(mailbox, 10)
+    assert seconds_to_end(waiter, waiter.start) < 2, "when the lease of a second ends"
+
+
+@pytest.mark.django_db(transaction=True)
 def test_who_comes_beyond_the_places_is_answered_at_once(bell: Bell, settings: Any) -> None:
     settings.MAILBOX_WAITERS, settings.WEB_THREADS = 4, 2  # of which the other one answers everybody else
     mailbox = create_mailbox(Project.objects.create(name="Shop"), "orders", MailboxChange())
