@@ -55,6 +55,7 @@ class Hub:
         self._position: int | None = None  # up to which batches were handed out; None: nobody listens
         self._opening = 0
         self._sweeper: asyncio.Task[None] | None = None
+        self._checked_at = 0.0  # who may read
 
     # --- Its life ------------------------------------------------------------------------------------------------
 
@@ -164,22 +165,29 @@ class Hub:
     # --- Care ----------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        checked_at = monotonic()
+        """Look after the streams until the end: without it nobody would be cut off, nor asked again who may read."""
+        self._checked_at = monotonic()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = monotonic()
-            for one in list(self.connections):
-                if one.ending is None and one.is_stalled(now):
-                    one.cut()
-                elif now - one.written_at >= settings.LIVE_HEARTBEAT_SECONDS and one.writing_since is None:
-                    one.heartbeat_due = True
-                    one.wake.set()
-            if now - checked_at >= RECHECK_SECONDS:
-                checked_at = now
-                await self._recheck()
-            if not self._reader.is_alive() or not self._thread.is_alive():
-                log.error("live.reader_stalled")
-                os.kill(os.getpid(), signal.SIGTERM)  # whoever watches over the process starts another
+            try:
+                await self._look_after()
+            except Exception:
+                log.exception("live.sweep_failed")
+
+    async def _look_after(self) -> None:
+        now = monotonic()
+        for one in list(self.connections):
+            if one.ending is None and one.is_stalled(now):
+                one.cut()
+            elif now - one.written_at >= settings.LIVE_HEARTBEAT_SECONDS and one.writing_since is None:
+                one.heartbeat_due = True
+                one.wake.set()
+        if now - self._checked_at >= RECHECK_SECONDS:
+            self._checked_at = now
+            await self._recheck()
+        if not self._reader.is_alive() or not self._thread.is_alive():
+            log.error("live.reader_stalled")
+            os.kill(os.getpid(), signal.SIGTERM)  # whoever watches over the process starts another
 
     async def _recheck(self) -> None:
         """End the streams of those who may not read them any more."""

@@ -1,5 +1,7 @@
 """webhooks.live.hub, connection and reading: each stream gets each event once, whatever happens in between."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -17,6 +19,9 @@ from webhooks.live.tickets import Ticket
 
 class StillReader:
     def wake(self) -> None: ...
+
+    def is_alive(self) -> bool:
+        return True
 
 
 def hub() -> Hub:
@@ -114,6 +119,27 @@ def test_a_slow_client_is_cut_off_and_holds_no_memory():
         "Wire", (), {"get_write_buffer_size": lambda self: MAX_UNSENT + 1, "abort": lambda self: None}
     )()
     assert flooding.is_stalled(0)
+
+
+async def test_an_error_of_ours_ends_no_care(monkeypatch: pytest.MonkeyPatch):
+    """Else a revoked key would read on, and a slow client hold on, until the process ends."""
+    asked_again = asyncio.Event()
+
+    async def failing(self: Hub) -> None:
+        if not calls:
+            calls.append(1)
+            raise ValueError("a ticket that cannot be read")
+        asked_again.set()
+
+    calls: list[int] = []
+    monkeypatch.setattr(Hub, "_recheck", failing)
+    monkeypatch.setattr("webhooks.live.hub.SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr("webhooks.live.hub.RECHECK_SECONDS", 0.0)
+    made = hub()
+    made._thread = threading.current_thread()
+    sweeper = asyncio.create_task(made._sweep())
+    await asyncio.wait_for(asked_again.wait(), 5)
+    sweeper.cancel()
 
 
 def test_limits_hold_for_the_process_a_project_and_an_address(settings):
