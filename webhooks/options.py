@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from projects.event_registry import kinds_for
+from projects.events import EventKind
 from projects.models import Project
 from relay_project.mail.address import InvalidDomain, normalise_domain
 from relay_project.web.errors import Violation, Violations
@@ -33,6 +34,8 @@ NOT_A_NAME = "This is not a name for a header."
 NOT_OURS = "Relay sets this header itself."
 NOT_A_VALUE = "This value should be printable ASCII characters on one line."
 NOT_THERE = "There is no such header whose value could stay."
+ALL_KINDS = frozenset(kind.value for kind in EventKind)
+OPERATORS = "Only the system project is told of this."
 NOT_A_DOMAIN = "This value is not a valid domain."
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 §5.6.2
@@ -77,7 +80,11 @@ def check_events(events: Iterable[str], project: Project, *, may_be_none: bool =
     """Each kind once, in the order of EventKind; raises Violations at `events` or `events[i]`, also for the operator's."""
     wanted = list(events)
     known = [kind.value for kind in kinds_for(project.is_system)]
-    wrong = [Violation(f"events[{at}]", NOT_A_CHOICE) for at, kind in enumerate(wanted) if kind not in known]
+    wrong = [
+        Violation(f"events[{at}]", OPERATORS if kind in ALL_KINDS else NOT_A_CHOICE)
+        for at, kind in enumerate(wanted)
+        if kind not in known
+    ]
     if not (wanted or may_be_none):
         wrong = [Violation("events", BLANK)]
     if wrong:

@@ -74,6 +74,10 @@ RULES = (
     "Name the queue that the mail shall go to.",
     "The mail is in the queue ",
     "Only a flush can hurry scheduled mail.",
+    "This name is taken.",
+    "The end must be after the beginning.",
+    "There is no such header whose value could stay.",
+    "Only the system project is told of this.",
 )
 # Of objects that have to be there; a schema has no way to say which are.
 MISSING = (

@@ -54,6 +54,11 @@ def test_every_bad_filter_is_named(api: Any, mailbox: Mailbox) -> None:  # noqa:
     assert (status, list(body["errors"])) == (422, ["events[0]", "tags[0]", "domains[0]"])
 
 
+def test_a_kind_that_only_the_operator_is_told_of_is_refused_with_the_reason(api: Any, mailbox: Mailbox) -> None:  # noqa: F811
+    status, body = api.patch(f"/mailboxes/{mailbox.pk}", {"events": ["incident.closed"]})
+    assert (status, body["message"]) == (422, "events[0]: Only the system project is told of this.")
+
+
 def test_filters_are_kept_each_once_in_their_one_spelling(api: Any, mailbox: Mailbox) -> None:  # noqa: F811
     filled = {"events": ["domain.created"], "tags": ["a", " a", "b"], "domains": ["Bücher.example.", "shop.example"]}
     status, shown = api.patch(f"/mailboxes/{mailbox.pk}", filled)
