@@ -437,6 +437,31 @@ def test_a_project_whose_receivers_all_hang_leaves_room_for_others(
         receiver.wait_for(10, "/ok", seconds=4.0)  # while the others hang for five
 
 
+def test_webhooks_that_rest_give_way_where_a_process_holds_no_more(
+    shop: Project, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """Lesson P8: as many dead ones as it holds kept all others from it until they were disabled, days later."""
+    monkeypatch.setattr(look, "MOST_LANES", 3)
+    dead = [hook(shop, f"{receiver.url}/fail/{number}", events=["domain.deleted"]) for number in range(3)]
+    hook(shop, f"{receiver.url}/ok")
+    tell(shop, *range(20), kind="domain.deleted")
+    with delivering() as [deliverer]:
+        until(lambda: all(lane.is_failing for lane in deliverer.lanes.values()) and len(deliverer.lanes) == len(dead))
+        tell(shop, 1)
+        receiver.wait_for(1, "/ok", seconds=4.0)
+
+
+def test_a_process_that_gets_a_failing_webhook_asks_it_once_first(shop: Project, receiver: Receiver) -> None:
+    dead = hook(shop, f"{receiver.url}/fail", failing_since=timezone.now())
+    mended = hook(shop, f"{receiver.url}/ok", failing_since=timezone.now())
+    tell(shop, *range(20))
+    with delivering():
+        receiver.wait_for(20, "/ok")
+        assert len(receiver.heard("/fail")) == 1
+    assert Webhook.objects.get(pk=mended.pk).failing_since is None
+    assert Webhook.objects.get(pk=dead.pk).failing_since
+
+
 def test_a_rotation_is_signed_by_both_secrets_until_its_time_is_over(shop: Project, receiver: Receiver) -> None:
     later, before = timezone.now() + timedelta(hours=1), timezone.now() - timedelta(seconds=1)
     hook(shop, f"{receiver.url}/both", previous_secret=FORMER, previous_secret_until=later)

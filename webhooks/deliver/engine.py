@@ -6,9 +6,9 @@ that no look brings them again. With the database gone nothing begins, and resul
 """
 
 import asyncio
+import random
 import time
 import uuid
-from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +27,7 @@ from relay_project.metrics import Counter, Gauge, Histogram
 from webhooks.deliver import look
 from webhooks.deliver.call import call_of
 from webhooks.deliver.lane import Hook, Lane, Row
+from webhooks.deliver.room import Room
 from webhooks.deliver.settle import Result, settle
 from webhooks.models import DeliveryKind
 from webhooks.post import Poster
@@ -54,6 +55,7 @@ LATENCY = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
 )
 IN_FLIGHT = Gauge("relay_webhook_in_flight", "Calls of webhooks that are being made.")
+LANES = Gauge("relay_webhook_lanes", "Webhooks that a process holds, which is 1,000 at most.")
 
 Value = TypeVar("Value")
 log = structlog.get_logger(__name__)
@@ -68,8 +70,7 @@ class Deliverer:
         self.me = uuid.uuid4()
         self.lanes: dict[int, Lane] = {}
         self._calls: set[asyncio.Task[None]] = set()
-        self._calls_of: Counts[int] = Counts()  # by project
-        self._projects = 0  # that have something to be told
+        self._room = Room(settings.WEBHOOK_IN_FLIGHT)
         self._results: list[Result] = []
         self._wanted: set[int] = set()
         self._asked: set[int] = set()  # those that somebody tries or switches
@@ -179,25 +180,46 @@ class Deliverer:
             self.lanes[webhook_id].has_more = True
             self.lanes[webhook_id].is_asked |= webhook_id in self._asked
         self._asked.clear()
-        new = sorted(ids - set(self.lanes))[: look.MOST_LANES - len(self.lanes)]
-        if new:
-            before = time.monotonic()
-            if not self.lanes:
-                self._leased_until = before + look.LEASE_SECONDS
-            for webhook_id in await self._in_thread(look.take, self.me, new):
-                self.lanes[webhook_id] = Lane(webhook_id, settings.WEBHOOK_CONCURRENCY, idle_since=before)
+        await self._take(ids - set(self.lanes))
         asked = [
             look.Wanted(lane.webhook_id, frozenset(lane.held), count, lane.since(time.monotonic()))
             for lane in self.lanes.values()
             if (count := lane.wants())
         ]
         self._fill(asked, await self._in_thread(look.load, asked))
-        self._projects = len({lane.hook.project_id for lane in self.lanes.values() if lane.held and lane.hook})
+        LANES.set(len(self.lanes))
+        self._room.projects = len({lane.hook.project_id for lane in self.lanes.values() if lane.held and lane.hook})
+
+    async def _take(self, new: set[int]) -> None:
+        """Lease lanes for them. Where there are too many, those that rest give way; whoever finds no place comes later."""
+        if not new:
+            return
+        before = time.monotonic()
+        if len(self.lanes) + len(new) > look.MOST_LANES:
+            await self._give_way(len(self.lanes) + len(new) - look.MOST_LANES, before)
+            places = max(look.MOST_LANES - len(self.lanes), 0)
+            new = set(random.sample(sorted(new), min(places, len(new))))  # not the first: others would wait for ever
+        if not self.lanes:
+            self._leased_until = before + look.LEASE_SECONDS
+        for webhook_id in await self._in_thread(look.take, self.me, new):
+            self.lanes[webhook_id] = Lane(webhook_id, settings.WEBHOOK_CONCURRENCY, idle_since=before)
+
+    async def _give_way(self, wanted: int, now: float) -> None:
+        """Leave lanes that nothing is sent to for a while, those with the longest pause first. Their rows lose nothing."""
+        resting = [lane for lane in self.lanes.values() if lane.rests_until > now and lane.is_still]
+        resting.sort(key=lambda lane: lane.rests_until, reverse=True)
+        left = [lane.webhook_id for lane in resting[:wanted]]
+        for webhook_id in left:
+            del self.lanes[webhook_id]
+        if left:
+            await self._in_thread(look.release, self.me, left)
 
     def _fill(self, asked: Iterable[look.Wanted], found: look.Found) -> None:
         now = time.monotonic()
         for each in asked:
-            lane = self.lanes[each.webhook_id]
+            lane = self.lanes.get(each.webhook_id)
+            if lane is None:  # its lease was lost meanwhile
+                continue
             hook = found.hooks.get(each.webhook_id)
             if hook is None:  # it was deleted
                 lane.empty()
@@ -219,40 +241,26 @@ class Deliverer:
         lanes = [lane for lane in lanes if lane.held]
         while lanes:
             lanes = [lane for lane in lanes if self._begin_one(poster, lane, now)]
-        IN_FLIGHT.set(len(self._calls))
+        IN_FLIGHT.set(self._room.busy)
 
     def _begin_one(self, poster: Poster, lane: Lane, now: float) -> bool:
         """Whether there was room and something to call."""
-        if lane.hook is None or not self._has_room(lane.is_failing, lane.hook.project_id):
+        if lane.hook is None or not self._room.has(lane.hook.project_id, lane.is_failing):
             return False
         row = lane.take(now)
         if row is None:
             return False
         task = asyncio.create_task(self._call(poster, lane, lane.hook, row))
         self._calls.add(task)
-        self._calls_of[lane.hook.project_id] += 1
+        self._room.enter(lane.hook.project_id)
         task.add_done_callback(partial(self._end, lane.hook.project_id))
         return True
-
-    def _has_room(self, is_failing: bool, project_id: int) -> bool:
-        """Lanes where nothing works have half of the room at most. Half is anybody's, and of the other each project has its
-        share, and one more that comes: a project whose receivers all hang takes the room of no other.
-        """
-        most, busy = settings.WEBHOOK_IN_FLIGHT, len(self._calls)
-        half = most // 2
-        if busy < half or is_failing:
-            return busy < half
-        if self._projects < 2:
-            return busy < most - most // 4
-        return busy < most and self._calls_of[project_id] < max(half // (self._projects + 1), 1)
 
     def _end(self, project_id: int, task: asyncio.Task[None] | None) -> None:
         """A call takes no room any more."""
         if task in self._calls:
             self._calls.discard(task)
-            self._calls_of[project_id] -= 1
-            if self._calls_of[project_id] <= 0:
-                del self._calls_of[project_id]
+            self._room.leave(project_id)
 
     async def _call(self, poster: Poster, lane: Lane, hook: Hook, row: Row) -> None:
         now = timezone.now()
@@ -267,7 +275,7 @@ class Deliverer:
             log.exception("webhooks.unsendable", delivery=row.delivery_id)
             answer = Answer(0, UNSENDABLE)
         finally:
-            was_scarce = len(self._calls) > settings.WEBHOOK_IN_FLIGHT // 2
+            was_scarce = self._room.is_scarce
             self._end(hook.project_id, asyncio.current_task())
         self._note(lane, Result(row, answer, now))
         self._begin(poster, [lane])

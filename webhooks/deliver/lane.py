@@ -77,6 +77,10 @@ class Lane:
 
     def equip(self, hook: Hook, now: float) -> None:
         """What its calls are made with from now on. One that is switched on again does not rest."""
+        if (
+            self.hook is None and hook.is_failing
+        ):  # it failed before this process had it: one call shows whether it still does
+            self.window, self.failures = 1.0, FAILURES_BEFORE_PAUSE - 1
         self.hook, self.is_marked = hook, hook.is_failing
         if not hook.is_enabled:
             self.empty()
@@ -166,6 +170,11 @@ class Lane:
     def rests_until(self) -> float:
         """When calls may begin again, but for tests."""
         return max(self.paused_until, self.held_until)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing of it is in flight, or answered and not settled."""
+        return len(self.held) == len(self._ready)
 
     @property
     def is_failing(self) -> bool:
