@@ -7,6 +7,7 @@ docs/settings.md lists every name.
 
 import os
 import sys
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -389,6 +390,7 @@ STATIC_ROOT = (
 )
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # a checkout serves without collectstatic; the image collects at build time
+warnings.filterwarnings("ignore", "No directory at")  # WhiteNoise's word about the folder that a checkout does without
 WHITENOISE_KEEP_ONLY_HASHED_FILES = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
