@@ -193,7 +193,7 @@ def _restart(
     first.ask_to_stop()
     watchers.await_all(2, 60)
     accepting.join()
-    watchers.await_events(len(_events(project)))
+    watchers.await_events(2 * plan.traffic.messages)  # each has one: that it is queued
 
 
 def _accept_apart(project: Project, plan: Plan) -> None:
