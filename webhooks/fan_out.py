@@ -80,7 +80,7 @@ def fan_out(limit: int = BATCH) -> int:
         if targets:
             wanted = [position for position in positions if position[2] in targets]
             kinds = {kind for several in targets.values() for target in several for kind in target.filters.kinds}
-            rows = deliveries_for(cursor, events_at(cursor, wanted, kinds), targets)
+            rows = deliveries_for(events_at(cursor, wanted, kinds), targets)
             write_deliveries(cursor, rows)
             MADE.inc(len(rows))
         move(cursor, READER, positions[-1][0])
@@ -98,15 +98,13 @@ def targets_of(cursor: CursorWrapper, projects: Iterable[int]) -> dict[int, list
     return dict(found)
 
 
-def deliveries_for(
-    cursor: CursorWrapper, events: Sequence[FeedEvent], targets: dict[int, list[Target]]
-) -> list[NewDelivery]:
+def deliveries_for(events: Sequence[FeedEvent], targets: dict[int, list[Target]]) -> list[NewDelivery]:
     """A delivery for each event and each webhook that wants it, in the order of the events."""
     asked = [
         event for event in events if any(event.kind in target.filters.kinds for target in targets[event.project_id])
     ]
     rows = []
-    for event, body in zip(asked, bodies(cursor, asked), strict=True):
+    for event, body in zip(asked, bodies(asked), strict=True):
         wanting = [target for target in targets[event.project_id] if target.filters.wants(body)]
         text = text_of(body) if wanting else ""
         rows += [

@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError
-from django.db.backends.utils import CursorWrapper
 
 from projects.event_registry import REGISTRY
 from projects.events import PAYLOAD_VERSION, EventKind
@@ -51,7 +50,7 @@ class _Known:
     suppressions: dict[str, list[Suppression]] = field(default_factory=dict)
 
 
-def bodies(cursor: CursorWrapper, events: Sequence[FeedEvent]) -> list[Object]:
+def bodies(events: Sequence[FeedEvent]) -> list[Object]:
     """The body of each event, as plain values for JSON, in their order.
 
     An event whose body cannot be made is told by what it carries: all projects' webhooks would stand still behind it.
@@ -65,7 +64,7 @@ def bodies(cursor: CursorWrapper, events: Sequence[FeedEvent]) -> list[Object]:
             log.exception("webhooks.body_failed", event_id=events[0].id)
             return [body_of(events[0], events[0].payload)]
     middle = len(events) // 2
-    return bodies(cursor, events[:middle]) + bodies(cursor, events[middle:])
+    return bodies(events[:middle]) + bodies(events[middle:])
 
 
 def _bodies(events: Sequence[FeedEvent]) -> list[Object]:

@@ -119,7 +119,7 @@ def _events(cursor: CursorWrapper, order: _Order, step: int) -> _Found:
     events = [FeedEvent(0, event_id, *found[event_id]) for event_id in ids if event_id in found]
     filters = Filters(frozenset(order.kinds), frozenset(order.tags), frozenset(order.domains))
     target = Target(order.webhook_id, order.url, filters, DeliveryKind.REPLAY)
-    rows = deliveries_for(cursor, events, {order.project_id: [target]})
+    rows = deliveries_for(events, {order.project_id: [target]})
     return _Found(rows, ids[-1] if ids else order.ends_id, len(ids))
 
 

@@ -30,7 +30,7 @@ def follow(project_id: int, after: int | None, kinds: Collection[str] | None, *,
             with connection.cursor() as cursor:
                 reading = read_feed(cursor, position, PAGE, project_id=project_id, kinds=kinds)
                 if in_full and reading.events:
-                    yield from (json.dumps(body) for body in bodies(cursor, reading.events))
+                    yield from (json.dumps(body) for body in bodies(reading.events))
                 else:
                     yield from map(line_of, reading.events)
             position = reading.last

@@ -99,7 +99,7 @@ def test_what_is_told_has_the_keys_of_the_examples(scene: Scene, settings: Any) 
     make_events_of_the_house(scene)
     with connection.cursor() as cursor:
         sequence_outbox(cursor)
-        told = bodies(cursor, read_feed(cursor, 0).events)
+        told = bodies(read_feed(cursor, 0).events)
     found = {EventKind(body["event"]): body for body in reversed(told)}
     assert set(EventKind) - set(found) == UNSEEN
     for kind, body in found.items():

@@ -27,7 +27,7 @@ def told() -> list[dict[str, Any]]:
     """The bodies of all events so far, as a receiver reads them."""
     with connection.cursor() as cursor:
         sequence_outbox(cursor)
-        made = bodies(cursor, read_feed(cursor, 0).events)
+        made = bodies(read_feed(cursor, 0).events)
     return [orjson.loads(orjson.dumps(body)) for body in made]
 
 
@@ -78,8 +78,7 @@ def event(kind: str, subject_kind: str, subject_id: int, **payload: Any) -> Feed
 
 
 def body_of(told_event: FeedEvent) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        [body] = bodies(cursor, [told_event])
+    [body] = bodies([told_event])
     return body
 
 
@@ -128,4 +127,4 @@ def test_a_batch_costs_a_handful_of_queries(scene: Scene, django_assert_max_num_
         events = read_feed(cursor, 0).events
         assert (len(events) >= 13, Send.objects.count(), Attempt.objects.count()) == (True, 6, 12)
         with django_assert_max_num_queries(6):
-            bodies(cursor, events)
+            bodies(events)

@@ -74,7 +74,7 @@ def read_page(project_id: int, after: int, wants: Callable[[FeedEvent], bool]) -
     with connection.cursor() as cursor:
         end = last_position(cursor)  # before the reading, which then covers at least as much
         reading = read_feed(cursor, after, PAGE, project_id=project_id)
-        items = _encoded(cursor, [event for event in reading.events if wants(event)])
+        items = _encoded([event for event in reading.events if wants(event)])
     last = reading.last if reading.is_full else max(reading.last, end)
     return Batch(after, last, frozenset({project_id}), items, reading.is_full)
 
@@ -83,7 +83,7 @@ def read_batch(after: int, projects: frozenset[int]) -> Batch:
     """What follows in the feed, with the events of those projects."""
     with connection.cursor() as cursor:
         reading = read_feed(cursor, after, BATCH)
-        items = _encoded(cursor, [event for event in reading.events if event.project_id in projects])
+        items = _encoded([event for event in reading.events if event.project_id in projects])
     return Batch(after, reading.last, projects, items, reading.is_full)
 
 
@@ -93,6 +93,6 @@ def feed_end() -> int:
         return last_position(cursor)
 
 
-def _encoded(cursor: CursorWrapper, events: list[FeedEvent]) -> list[Item]:
+def _encoded(events: list[FeedEvent]) -> list[Item]:
     """Each event in both forms."""
-    return [encode(event, body) for event, body in zip(events, bodies(cursor, events), strict=True)]
+    return [encode(event, body) for event, body in zip(events, bodies(events), strict=True)]

@@ -151,7 +151,7 @@ def _events(
     gone = [number for number in counts if number not in kept]
     if gone:  # retention has taken them: they are handed out no more
         cursor.execute(_ACK_EVENTS, {"box": mailbox.pk, "ids": gone})
-    told = bodies(cursor, [FeedEvent(0, number, *kept[number]) for number in sorted(kept)])
+    told = bodies([FeedEvent(0, number, *kept[number]) for number in sorted(kept)])
     is_full = len(counts) >= limit
     if not is_full:
         new, is_full = _new_events(cursor, mailbox, limit - len(counts), until)
@@ -175,7 +175,7 @@ def _new_events(
     while is_full and len(told) < limit and looked_at < LOOKED_AT:
         wanted = limit - len(told)
         reading = read_feed(cursor, last, wanted, mailbox.project_id, filters.kinds)
-        told += [body for body in bodies(cursor, reading.events) if filters.wants(body)]
+        told += [body for body in bodies(reading.events) if filters.wants(body)]
         last, is_full = reading.last, reading.is_full
         looked_at += wanted
     if last != row[0]:
