@@ -154,6 +154,7 @@ MAX_BATCH_MESSAGES = read_positive(env, "MAX_BATCH_MESSAGES", default=1000, maxi
 MAX_WEBHOOKS = read_positive(env, "MAX_WEBHOOKS", default=20, maximum=1000)  # per project
 MAX_MAILBOXES = read_positive(env, "MAX_MAILBOXES", default=20, maximum=100_000)  # per project
 MAILBOX_MAX_ITEMS = read_positive(env, "MAILBOX_MAX_ITEMS", default=10_000, maximum=1_000_000)  # then 507
+MAILBOX_MAX_BYTES = read_positive(env, "MAILBOX_MAX_BYTES", default=256_000_000, minimum=2**24, maximum=2**40)
 MAILBOX_MAX_PAYLOAD_BYTES = read_positive(
     env, "MAILBOX_MAX_PAYLOAD_BYTES", default=256 * 1024, maximum=16 * 1024 * 1024
 )

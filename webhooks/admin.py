@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from projects.by_staff import by_staff
 from projects.models import Project
+from relay_project.templatetags.relay import octets
 from relay_project.web.staff import Facts, Happened, Link, column, confirmed, disabling
 from webhooks.again import replay, send_again, send_test
 from webhooks.mailbox.holding import holding_of
@@ -151,7 +152,8 @@ class MailboxAdmin(Facts):
         """Deposits and events that nobody has acknowledged."""
         found = holding_of(mailbox, timezone.now())
         since = f", the oldest of {found.oldest:%Y-%m-%d %H:%M} UTC" if found.oldest else ""
-        return f"{found.items} deposits, {found.in_hand} events in hand, {found.behind} not fetched{since}"
+        deposits = f"{found.load.items} deposits ({octets(found.load.octets)})"
+        return f"{deposits}, {found.in_hand} events in hand, {found.behind} not fetched{since}"
 
     @disabling(
         question="Nobody may deposit into or fetch from “{}” from now on; what lies in it stays. Continue?",

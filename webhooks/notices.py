@@ -5,6 +5,8 @@ from django.urls import reverse
 
 from projects.notices import tell_members
 from projects.scopes import Scope
+from relay_project.templatetags.relay import octets
+from webhooks.mailbox.holding import Load
 from webhooks.models import DisabledReason, Mailbox, Webhook
 
 WHY = {
@@ -26,13 +28,16 @@ def tell_of_disabled(webhook: Webhook, reason: DisabledReason) -> None:
     tell_members(webhook.project, Scope.WEBHOOKS_WRITE, about, "A webhook is disabled", text)
 
 
-def tell_of_filling(mailbox_id: int, items: int, *, is_refusing: bool) -> None:
+def tell_of_filling(mailbox_id: int, load: Load, *, is_refusing: bool) -> None:
     """Tell with the caller's transaction that a mailbox is nearly full, or that a deposit did not fit into it."""
     mailbox = Mailbox.objects.select_related("project").filter(pk=mailbox_id).first()
     if mailbox is None:
         return
     link = settings.WEB_URL + reverse("console-mailbox", args=[mailbox.project_id, mailbox.pk])
-    holds = f"It holds {items:,} of {settings.MAILBOX_MAX_ITEMS:,} deposits"
+    holds = (
+        f"It holds {load.items:,} of {settings.MAILBOX_MAX_ITEMS:,} deposits, {octets(load.octets)} of "
+        f"{octets(settings.MAILBOX_MAX_BYTES)}"
+    )
     text = (
         f"{holds}, and one that did not fit was refused. So will others be until its receiver acknowledges some or they expire."
         if is_refusing

@@ -107,6 +107,7 @@ def one_mailbox(request: HttpRequest, place: Place, mailbox_id: int) -> HttpResp
         "address": f"{settings.WEB_URL}/v1/mailbox/{quote(mailbox.name, safe=UNQUOTED)}",
         "holding": holding_of(mailbox, timezone.now()),
         "most": settings.MAILBOX_MAX_ITEMS,
+        "most_octets": settings.MAILBOX_MAX_BYTES,
         "tokens": tokens,
         "is_full": len(tokens) >= MAX_TOKENS,
     }

@@ -4,7 +4,6 @@ Deposits that come at once to a process share a transaction (db.gather). A mailb
 processes' deposits, so its limit is exact and of two equal deposits one is the first.
 """
 
-from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from relay_project.db.bound import bound_cursor
 from relay_project.db.gather import Gather
 from relay_project.db.locks import MAILBOX_DEPOSITS
 from webhooks.mailbox.figures import DEPOSITS
-from webhooks.mailbox.holding import warning_line
+from webhooks.mailbox.holding import NEARLY_FULL, Load
 from webhooks.notices import tell_of_filling
 
 CHANNEL = "relay_mailbox"  # the payload is the mailbox's id
@@ -30,11 +29,12 @@ TOGETHER = 200  # deposits of one transaction
 _LOCK = "SELECT pg_advisory_xact_lock(%s, (id %% 2147483647)::int) FROM unnest(%s::bigint[]) AS id ORDER BY id"
 # Behind the lock, so that it sees what the holder before it has written.
 _ROOM = """
-SELECT box.id, coalesce(box.waited_until > %(now)s, false),
-       (SELECT count(*) FROM (SELECT FROM webhooks_mailboxitem i
-                               WHERE i.mailbox_id = box.id AND i.acked_at IS NULL AND i.expires_at > %(now)s
-                               LIMIT %(most)s) held)
-  FROM webhooks_mailbox box WHERE box.id = ANY(%(ids)s)
+SELECT box.id, coalesce(box.waited_until > %(now)s, false), held.items, held.octets
+  FROM webhooks_mailbox box, LATERAL (
+       SELECT count(*) AS items, coalesce(sum(size), 0) AS octets
+         FROM (SELECT size FROM webhooks_mailboxitem i
+                WHERE i.mailbox_id = box.id AND i.acked_at IS NULL AND i.expires_at > %(now)s LIMIT %(most)s) item) held
+ WHERE box.id = ANY(%(ids)s)
 """
 _FORGET = """
 DELETE FROM webhooks_mailboxitem i
@@ -63,6 +63,7 @@ class NewItem:
 
     payload: str
     digest: bytes
+    size: int  # octets of the payload
     key: str | None = None
     ttl_seconds: int | None = None
 
@@ -71,7 +72,7 @@ def new_item(value: Any, key: str | None = None, ttl_seconds: int | None = None)
     """An item of a JSON value. Without a key equal values are one item, whatever the order of their members."""
     payload = orjson.dumps(value)
     named = b"content\0" + orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if key is None else b"key\0" + key.encode()
-    return NewItem(payload.decode(), sha256(named).digest(), key, ttl_seconds)
+    return NewItem(payload.decode(), sha256(named).digest(), len(payload), key, ttl_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,44 +108,43 @@ def _store(deposits: Sequence[_Deposit]) -> list[list[Deposited] | None]:
         _run(_LOCK, [MAILBOX_DEPOSITS, boxes])
         cursor.execute(_ROOM, {"ids": boxes, "now": now, "most": settings.MAILBOX_MAX_ITEMS})
         rows = cursor.fetchall()
-        held = {box: items for box, _, items in rows}
-        room = {box: settings.MAILBOX_MAX_ITEMS - items for box, items in held.items()}
+        before = {box: Load(items, octets) for box, _, items, octets in rows}
         known = _read_known(cursor, deposits, now)
-        accepted, fresh = _admit(deposits, room, known)
+        accepted, fresh, after = _admit(deposits, before, known)
         made = _insert(fresh, now)
-        for box in {each.mailbox_id for each, _ in fresh} & {box for box, is_waited, _ in rows if is_waited}:
+        for box in {each.mailbox_id for each, _ in fresh} & {box for box, is_waited, *_ in rows if is_waited}:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(box)])
         refusing = {each.mailbox_id for each, fits in zip(deposits, accepted, strict=True) if not fits}
-        _warn(held, Counter(each.mailbox_id for each, _ in fresh), refusing)
+        _warn(before, after, refusing)
     DEPOSITS.inc(len(made))
     found = {**known, **made}
     return [_answer(each, found, known) if fits else None for each, fits in zip(deposits, accepted, strict=True)]
 
 
 def _admit(
-    deposits: Sequence[_Deposit], room: dict[int, int], known: Mapping[tuple[int, bytes], Any]
-) -> tuple[list[bool], list[tuple[_Deposit, NewItem]]]:
-    """Which deposits fit whole, and what is new of them; `room` is used up. A mailbox that is gone has none."""
-    accepted, fresh, seen = [], [], set(known)
+    deposits: Sequence[_Deposit], held: Mapping[int, Load], known: Mapping[tuple[int, bytes], Any]
+) -> tuple[list[bool], list[tuple[_Deposit, NewItem]], dict[int, Load]]:
+    """Which deposits fit whole, what is new of them, and what is held with it. A mailbox that is gone has no room."""
+    accepted, fresh, seen, after = [], [], set(known), dict(held)
     for each in deposits:
         new = {(each.mailbox_id, item.digest): item for item in each.items}
         new = {name: item for name, item in new.items() if name not in seen}
-        fits = len(new) <= room.get(each.mailbox_id, -1)
+        load = after.get(each.mailbox_id)
+        wanted = None if load is None else load.with_more(len(new), sum(item.size for item in new.values()))
+        fits = wanted is not None and (wanted.share <= 1 or not new)
         accepted.append(fits)
-        if fits:
+        if wanted is not None and fits:
             seen.update(new)
-            room[each.mailbox_id] -= len(new)
+            after[each.mailbox_id] = wanted
             fresh += [(each, item) for item in new.values()]
-    return accepted, fresh
+    return accepted, fresh, after
 
 
-def _warn(held: Mapping[int, int], added: Mapping[int, int], refusing: Container[int]) -> None:
+def _warn(before: Mapping[int, Load], after: Mapping[int, Load], refusing: Container[int]) -> None:
     """Have people told of a mailbox that refuses, or becomes nearly full just now; the others cost nothing."""
-    line = warning_line()
-    for box, before in held.items():
-        after = before + added.get(box, 0)
-        if box in refusing or before < line <= after:
-            tell_of_filling(box, after, is_refusing=box in refusing)
+    for box, load in after.items():
+        if box in refusing or before[box].share < NEARLY_FULL <= load.share:
+            tell_of_filling(box, load, is_refusing=box in refusing)
 
 
 def _read_known(cursor: CursorWrapper, deposits: Sequence[_Deposit], now: datetime) -> Known:
@@ -173,7 +173,7 @@ def _insert(fresh: Sequence[tuple[_Deposit, NewItem]], now: datetime) -> Known:
         "keys": [item.key for item in items],
         "senders": [each.sender for each, _ in fresh],
         "payloads": [item.payload for item in items],
-        "sizes": [len(item.payload.encode()) for item in items],
+        "sizes": [item.size for item in items],
         "expiries": [_expiry(item, now) for item in items],
     }
     return dict(_by_name(_run(_INSERT, {**columns, "now": now})))

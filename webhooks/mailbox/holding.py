@@ -1,10 +1,9 @@
 """What lies in mailboxes, for whoever looks at them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
@@ -16,7 +15,7 @@ NEARLY_FULL = 0.8  # of what a mailbox may hold; from here on its people are war
 MOST = 10_000  # counted events that nobody has fetched; beyond it is "many"
 
 _ITEMS = """
-SELECT mailbox_id, count(*), min(id) FROM webhooks_mailboxitem
+SELECT mailbox_id, count(*), min(id), sum(size) FROM webhooks_mailboxitem
  WHERE mailbox_id = ANY(%(ids)s) AND acked_at IS NULL AND expires_at > %(now)s GROUP BY mailbox_id
 """
 _IN_HAND = """
@@ -42,11 +41,27 @@ SELECT count(*)
 """
 
 
+class Load(NamedTuple):
+    """Deposits that are neither acknowledged nor expired, and the octets of their payloads."""
+
+    items: int = 0
+    octets: int = 0
+
+    def with_more(self, items: int, octets: int) -> "Load":
+        """With others beside it."""
+        return Load(self.items + items, self.octets + octets)
+
+    @property
+    def share(self) -> float:
+        """Of what a mailbox may hold, 1 when it is full."""
+        return max(self.items / settings.MAILBOX_MAX_ITEMS, self.octets / settings.MAILBOX_MAX_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """Deposits, events in hand, and positions of the feed (of all kinds) that nobody has fetched yet, at most MOST."""
 
-    items: int
+    load: Load
     in_hand: int
     behind: int
     oldest: datetime | None
@@ -55,22 +70,17 @@ class Holding:
     @property
     def is_full(self) -> bool:
         """Whether deposits are refused."""
-        return self.items >= settings.MAILBOX_MAX_ITEMS
+        return self.load.share >= 1
 
     @property
     def is_nearly_full(self) -> bool:
         """Whether there is reason to warn that they will be."""
-        return not self.is_full and self.items >= warning_line()
+        return NEARLY_FULL <= self.load.share < 1
 
     @property
     def is_far_behind(self) -> bool:
         """Whether more is unfetched than was counted."""
         return self.behind >= MOST
-
-
-def warning_line() -> int:
-    """From how many items on a mailbox is nearly full."""
-    return math.ceil(settings.MAILBOX_MAX_ITEMS * NEARLY_FULL)
 
 
 def holding_of(mailbox: Mailbox, now: datetime) -> Holding:
@@ -84,10 +94,11 @@ def holdings_of(mailboxes: Sequence[Mailbox], now: datetime) -> dict[int, Holdin
     items, in_hand, behind = (_counted(statement, asked) for statement in (_ITEMS, _IN_HAND, _BEHIND))
     found = {}
     for mailbox in mailboxes:
-        held, handed, unread = (part.get(mailbox.pk, (0, None)) for part in (items, in_hand, behind))
-        firsts = [first for _, first in (held, handed, unread) if first is not None]
+        held = items.get(mailbox.pk, (0, None, 0))
+        handed, unread = (part.get(mailbox.pk, (0, None)) for part in (in_hand, behind))
+        firsts = [first for _, first, *_ in (held, handed, unread) if first is not None]
         found[mailbox.pk] = Holding(
-            held[0],
+            Load(held[0], held[2]),
             handed[0],
             unread[0],
             oldest=id_time(min(firsts)) if firsts else None,
@@ -109,7 +120,8 @@ def losing_since(now: datetime) -> datetime:
     return now - max(kept - timedelta(days=1), kept / 2)
 
 
-def _counted(statement: str, asked: Mapping[str, Any]) -> dict[int, tuple[int, int | None]]:
+def _counted(statement: str, asked: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
+    """By mailbox: how many, the first id, and whatever else there is."""
     with connection.cursor() as cursor:
         cursor.execute(statement, asked)
-        return {number: (count, first) for number, count, first in cursor.fetchall()}
+        return {number: tuple(found) for number, *found in cursor.fetchall()}

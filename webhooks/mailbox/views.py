@@ -146,7 +146,7 @@ def _read_item(fields: Fields, path: str, row: Any) -> NewItem | None:
     except TypeError:  # orjson reads deeper than it writes
         fields.note(f"{path}payload", TOO_DEEP)
         return None
-    if len(item.payload.encode()) > settings.MAILBOX_MAX_PAYLOAD_BYTES:
+    if item.size > settings.MAILBOX_MAX_PAYLOAD_BYTES:
         REFUSED.labels("payload_too_large").inc()
         raise ApiError(413, f"{TOO_LARGE} A payload has at most {settings.MAILBOX_MAX_PAYLOAD_BYTES} octets.")
     return item

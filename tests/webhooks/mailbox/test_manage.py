@@ -11,6 +11,7 @@ from accounts.models import AuditEntry
 from projects.models import Notice, Project
 from tests.projects.conftest import alice, api, foreign, project, signed_in  # noqa: F401
 from webhooks.mailbox.deposit import deposit, new_item
+from webhooks.mailbox.holding import holding_of
 from webhooks.mailbox.manage import MailboxChange, create_mailbox, delete_mailbox
 from webhooks.models.mailbox import Mailbox
 
@@ -114,6 +115,17 @@ def test_its_people_are_told_when_it_is_nearly_full_and_when_deposits_are_refuse
     assert fill(1)
     assert not fill(1)
     assert Notice.objects.count() == 2, "each once in a day"
+
+
+def test_octets_fill_a_mailbox_as_well(fill: Callable[..., bool], mailbox: Mailbox, settings: Any) -> None:
+    """Ten thousand payloads of the largest size would be gigabytes, of each of a project's mailboxes."""
+    settings.MAILBOX_MAX_BYTES = 10
+    assert fill(7)  # of an octet each
+    assert deposit(mailbox.pk, "shop", [new_item("a long one")], NOW) is None
+    assert fill(3), "what was refused took no room"
+    assert "10 bytes of 10 bytes" in Notice.objects.order_by("-id")[0].text
+    holding = holding_of(mailbox, NOW)
+    assert (holding.load, holding.is_full) == ((10, 10), True)
 
 
 def test_a_mailbox_filled_at_once_is_told_of_once(fill: Callable[..., bool]) -> None:

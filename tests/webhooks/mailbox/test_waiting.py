@@ -161,7 +161,7 @@ def test_mailboxes_are_labels_only_as_many_as_a_setting_says(
     for number, box in enumerate(boxes):
         deposit(box.pk, "s", [new_item(n) for n in range(number)], datetime.now(UTC))
     with django_assert_num_queries(3):
-        assert [each.items for each in holdings_of(boxes, datetime.now(UTC)).values()] == [0, 1, 2]
+        assert [each.load.items for each in holdings_of(boxes, datetime.now(UTC)).values()] == [0, 1, 2]
     figures.measure()
     assert labels() == {}
     settings.MAILBOX_METRICS_BY_NAME = 1
