@@ -70,7 +70,7 @@ class Process:
 
     def peak_bytes(self) -> int:
         """The greatest memory peak (VmHWM) among it and its children."""
-        return max((_peak_bytes(pid) for pid in family(self.pid)), default=0)
+        return max((peak_bytes_of(pid) for pid in family(self.pid)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,8 @@ def _cpu_seconds(pid: int) -> float:
     return sum(int(field) for field in fields[11:15]) / TICKS  # utime, stime and those of reaped children: proc(5)
 
 
-def _peak_bytes(pid: int) -> int:
+def peak_bytes_of(pid: int) -> int:
+    """The memory peak of a process; 0 for one that has ended."""
     for line in _read(Path(f"/proc/{pid}/status")).splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

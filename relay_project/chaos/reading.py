@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from relay_project.bench.process import peak_bytes_of
 from relay_project.chaos.specimens import FILES, MESSAGES, PACKERS, REPORTS, nested, with_file
 from relay_project.mail.reports.parse import parse_report
 
@@ -140,7 +141,7 @@ def read_share(inputs: int, seed: int) -> Reading:
             worst, worst_number = taken, number
         if number == inputs // 10:
             early = _resident_mib()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_bytes_of(os.getpid()) / 2**20  # not getrusage's, which begins with that of whoever started the process
     grown = max(_resident_mib() - early, 0.0)
     seconds = time.monotonic() - began
     return Reading(
