@@ -118,7 +118,7 @@ class World:
         for sender in self.senders:
             if sender.poll() is None:
                 sender.send_signal(signal.SIGTERM)
-        codes = [sender.wait(20) for sender in self.senders]
+        codes = [sender.wait(60) for sender in self.senders]  # a machine may be busy with others
         self.senders.clear()
         return codes
 
