@@ -148,7 +148,7 @@ failed=0; said="$$(mktemp)"
 $(PYTHON) -m pytest -m "$$(chosen "($$slow)")" -n 2 --dist loadfile >"$$said" 2>&1 & beside="$$!"
 trap 'kill "$$beside" 2>/dev/null || true; rm -f "$$said"' EXIT
 trap 'exit 130' INT TERM
-nice -n 10 $(PYTHON) -m pytest -m "$$(chosen "not ($$slow)")" -n auto --dist loadfile || failed=1
+nice -n 5 $(PYTHON) -m pytest -m "$$(chosen "not ($$slow)")" -n auto --dist loadfile || failed=1
 echo "Waiting for the tests with real processes and browsers …"
 wait "$$beside" || failed=1
 cat "$$said"
