@@ -208,11 +208,14 @@ class Deliverer:
         """Leave lanes that nothing is sent to for a while, those with the longest pause first. Their rows lose nothing."""
         resting = [lane for lane in self.lanes.values() if lane.rests_until > now and lane.is_still]
         resting.sort(key=lambda lane: lane.rests_until, reverse=True)
-        left = [lane.webhook_id for lane in resting[:wanted]]
-        for webhook_id in left:
+        await self._leave([lane.webhook_id for lane in resting[:wanted]])
+
+    async def _leave(self, webhook_ids: Sequence[int]) -> None:
+        """To others."""
+        for webhook_id in webhook_ids:
             del self.lanes[webhook_id]
-        if left:
-            await self._in_thread(look.release, self.me, left)
+        if webhook_ids:
+            await self._in_thread(look.release, self.me, webhook_ids)
 
     def _fill(self, asked: Iterable[look.Wanted], found: look.Found) -> None:
         now = time.monotonic()
@@ -390,10 +393,7 @@ class Deliverer:
             for lane in self.lanes.values()
             if not lane.held and not lane.has_more and now - lane.idle_since >= IDLE_SECONDS
         ]
-        for webhook_id in idle:
-            del self.lanes[webhook_id]
-        if idle:
-            await self._in_thread(look.release, self.me, idle)
+        await self._leave(idle)
         held = set(self.lanes)
         ours = await self._in_thread(look.renew, self.me, held)
         for webhook_id in held - ours:  # another has it; what is in flight is settled, unless it was there first
